@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Proof that data changes were safe: the clyra command."""
