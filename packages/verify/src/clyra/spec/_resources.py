@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Read the files of ``spec/``: packed in the wheel, or those of the checkout in an editable install."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, cast
+
+
+@lru_cache(maxsize=1)
+def spec_folder() -> Path:
+    """The folder that holds the specification's files.
+
+    Raises:
+        FileNotFoundError: Neither a packed copy nor a checkout is there: a broken installation.
+    """
+    packed = Path(__file__).parent / "data"
+    if packed.is_dir():
+        return packed
+    checkout = Path(__file__).parents[5] / "spec"
+    if (checkout / "errors.md").is_file():
+        return checkout
+    raise FileNotFoundError("the clyra-verify installation holds no specification data; install it again")
+
+
+def read_json(name: str) -> dict[str, Any]:
+    """The JSON document ``name``, a path relative to the specification's folder."""
+    return cast("dict[str, Any]", json.loads((spec_folder() / name).read_bytes()))
+
+
+def schema(name: str) -> dict[str, Any]:
+    """The JSON Schema of ``name``: ``def_v0``, ``statement``, ``journal_event``, ``trust``, ``lineage``, ``types``."""
+    for folder in ("def/schemas", "common/schemas"):
+        if (spec_folder() / folder / f"{name}.schema.json").is_file():
+            return read_json(f"{folder}/{name}.schema.json")
+    raise KeyError(name)
+
+
+def verb_writes(verb: str) -> bool:
+    """True unless ``verbs.json`` knows that statements of this verb do not write."""
+    entry = _verbs().get(verb)
+    return True if entry is None else bool(entry["writes"])
+
+
+@lru_cache(maxsize=1)
+def _verbs() -> dict[str, dict[str, Any]]:
+    return cast("dict[str, dict[str, Any]]", read_json("verbs.json")["verbs"])
+
+
+@lru_cache(maxsize=1)
+def _anchors() -> dict[str, list[str]]:
+    return cast("dict[str, list[str]]", read_json("anchors.json")["adapters"])
+
+
+def anchor_kinds(adapter: str) -> tuple[str, ...]:
+    """Kinds of anchor that ``anchors.json`` lists for the adapter; empty where it gives none."""
+    return tuple(_anchors().get(adapter, ()))
