@@ -27,8 +27,8 @@ ROOT = Path(__file__).resolve().parent.parent
 OLDEST_PYTHON = "3.11"
 # A malicious release is usually found and withdrawn within days, so nothing younger is pinned.
 COOLING_OFF = datetime.timedelta(days=7)
-# hatchling and what it requires: all that runs when a wheel of ours is built.
-BUILD_PINS = frozenset({"hatchling", "packaging", "pathspec", "pluggy", "tomlkit", "trove-classifiers"})
+# hatchling, what it requires, and what it asks for when an install is editable: all that runs in our builds.
+BUILD_PINS = frozenset({"editables", "hatchling", "packaging", "pathspec", "pluggy", "tomlkit", "trove-classifiers"})
 RENEW = "python3 scripts/pins.py --update"
 HEADER = "# The pins of every environment, hashed. Written by scripts/pins.py; nothing in it is newer than {cutoff}.\n"
 
