@@ -87,9 +87,11 @@ def index_settings() -> dict[str, str]:
     found: dict[str, str] = {}
     for section in ("global", "install", ":env:"):
         found.update(re.findall(rf"(?m)^{section}\.([a-z-]+)='(.*)'$", listing))
-    settings = {variable: found[option] for option, variable in PIP_TO_UV.items() if option in found}
-    # pip separates several folders by white space, uv by commas.
-    return {variable: ",".join(value.replace("\\n", " ").split()) for variable, value in settings.items()}
+    if "find-links" in found:
+        # White space separates several folders for pip, commas for uv; pip passes over a missing one, uv would stop.
+        places = found["find-links"].replace("\\n", " ").split()
+        found["find-links"] = ",".join(place for place in places if "://" in place or os.path.isdir(place))
+    return {variable: found[option] for option, variable in PIP_TO_UV.items() if found.get(option)}
 
 
 def find_uv(env: dict[str, str]) -> str:
@@ -164,11 +166,11 @@ def ensure(name: str, packages: list[str], inputs: list[Path], env: dict[str, st
         return scripts
     env = {**index_settings(), **env}
     uv = find_uv(env)
-    say(f"installing {len(packages)} packages and what they need into .bootstrap/{name}")
+    say(f"installing the packages for {name} into .bootstrap/{name}")
     quiet = [] if sys.stderr.isatty() else ["--quiet"]
     run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(home)], "create an environment", env)
     install = [uv, "pip", "install", *quiet, "--compile-bytecode", "--python", str(home), "-c", str(CONSTRAINTS)]
-    run([*install, *packages], f"install {', '.join(packages)}", env)
+    run([*install, *packages], "install the packages", env)
     stamp.write_text(digest.hexdigest(), encoding="utf-8")
     return scripts
 
