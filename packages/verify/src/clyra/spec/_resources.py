@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read the files of ``spec/``: packed in the wheel, or those of the checkout in an editable install."""
+"""Read the files of ``spec/``: packed in the wheel, or those of the checkout in an editable install.
+
+``json`` and ``pathlib`` are imported where they are used: every command imports this package for its errors alone.
+"""
 
 from __future__ import annotations
 
-import json
 from functools import lru_cache
-from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @lru_cache(maxsize=1)
@@ -16,6 +20,8 @@ def spec_folder() -> Path:
     Raises:
         FileNotFoundError: Neither a packed copy nor a checkout is there: a broken installation.
     """
+    from pathlib import Path
+
     packed = Path(__file__).parent / "data"
     if packed.is_dir():
         return packed
@@ -27,6 +33,8 @@ def spec_folder() -> Path:
 
 def read_json(name: str) -> dict[str, Any]:
     """The JSON document ``name``, a path relative to the specification's folder."""
+    import json
+
     return cast("dict[str, Any]", json.loads((spec_folder() / name).read_bytes()))
 
 
