@@ -5,5 +5,15 @@ from clyra.postgres.binaries import Binaries, find_binaries
 from clyra.postgres.connection import ConnectionInfo, Session, connect
 from clyra.postgres.embedded import EmbeddedPostgres
 from clyra.postgres.server import Server
+from clyra.postgres.warehouse import PostgresWarehouse
 
-__all__ = ["Binaries", "ConnectionInfo", "EmbeddedPostgres", "Server", "Session", "connect", "find_binaries"]
+__all__ = [
+    "Binaries",
+    "ConnectionInfo",
+    "EmbeddedPostgres",
+    "PostgresWarehouse",
+    "Server",
+    "Session",
+    "connect",
+    "find_binaries",
+]
