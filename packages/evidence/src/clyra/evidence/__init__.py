@@ -1,2 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
 """Write and read signed, tamper-evident evidence bundles."""
+
+from clyra.evidence.bundle import (
+    Reference,
+    RunRecord,
+    SealedBundle,
+    SourceFile,
+    instant,
+    new_uuid7,
+    seal_bundle,
+)
+from clyra.evidence.canonical import canonicalize
+from clyra.evidence.folder import EvidenceFolder
+from clyra.evidence.journal import ClosedJournal, JournalWriter
+from clyra.evidence.signer import Signer, load_signer
+
+__all__ = [
+    "ClosedJournal",
+    "EvidenceFolder",
+    "JournalWriter",
+    "Reference",
+    "RunRecord",
+    "SealedBundle",
+    "Signer",
+    "SourceFile",
+    "canonicalize",
+    "instant",
+    "load_signer",
+    "new_uuid7",
+    "seal_bundle",
+]

@@ -64,7 +64,7 @@ def read_private_key(pem: bytes, *, source: str, origin: KeyOrigin) -> LocalSign
         key = serialization.load_pem_private_key(pem, password=None)
     except TypeError as exc:
         raise _invalid(
-            f"the key in {source} is encrypted; decrypt it into a file that only you can read (openssl pkey -in K -out N)"
+            f"the key in {source} is encrypted; decrypt it into a file only you can read (openssl pkey -in K -out N)"
         ) from exc
     except (ValueError, UnsupportedAlgorithm) as exc:
         raise _invalid(f"{source} holds no private key that can be read; {_FIX}") from exc
