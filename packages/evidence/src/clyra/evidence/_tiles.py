@@ -9,6 +9,7 @@ may be put in place in any order before the checkpoint that covers them.
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ TILE_WIDTH = 256
 HASH_BYTES = 32
 MAX_ENTRY_BYTES = 65_535
 ENTRIES = "entries"
+
+_LENGTH_BYTES = 2
 
 
 def tile_path(level: int | str, index: int, width: int = TILE_WIDTH) -> str:
@@ -68,19 +71,42 @@ class StoredTree:
         return known
 
     def bundle(self, index: int) -> bytes:
-        """The bytes of one entry bundle, cut to this tree: each entry behind its big-endian 16-bit length.
+        """The bytes of one entry bundle, cut to this tree; nothing for the one that would come next.
 
         Raises:
             ProofError: The bundle is absent or torn (``log_tile``).
         """
         width = self._width(0, index)
         data = self._read(ENTRIES, index, width) if width else b""
-        return data[: _entry_bounds(data, width, tile_path(ENTRIES, index, width))[-1]]
+        end = 0
+        for _ in range(width):
+            end = _entry_end(data, end)
+        return data[:end]
+
+    def bundle_entries(self, index: int) -> list[bytes]:
+        """The entries of one bundle.
+
+        Raises:
+            ProofError: The bundle is absent or torn (``log_tile``).
+        """
+        data = self.bundle(index)
+        entries: list[bytes] = []
+        at = 0
+        while at < len(data):
+            end = _entry_end(data, at)
+            entries.append(data[at + _LENGTH_BYTES : end])
+            at = end
+        return entries
 
     def entries(self, start: int = 0) -> Iterator[bytes]:
-        """The leaves from number ``start`` on, in their order, reading one bundle at a time."""
-        for index in range(start // TILE_WIDTH, -(-self.size // TILE_WIDTH)):
-            yield from split_entries(self.bundle(index))[max(0, start - index * TILE_WIDTH) :]
+        """The entries from number ``start`` on, in their order, reading one bundle at a time."""
+        for index in range(start // TILE_WIDTH, self.bundle_count):
+            yield from self.bundle_entries(index)[max(0, start - index * TILE_WIDTH) :]
+
+    @property
+    def bundle_count(self) -> int:
+        """Number of entry bundles, the partial one included."""
+        return -(-self.size // TILE_WIDTH)
 
     def root(self) -> bytes:
         """The root of this tree (RFC 9162, 2.1.1); SHA-256 of nothing for the empty one."""
@@ -123,7 +149,8 @@ class StoredTree:
         # A partial tile is removed once the full one is there, which begins with the same hashes.
         for name in (tile_path(level, index, width), tile_path(level, index)):
             try:
-                return (self.folder / name).read_bytes()
+                with open(os.path.join(self.folder, name), "rb") as file:
+                    return file.read()
             except (FileNotFoundError, NotADirectoryError):
                 continue
         raise ProofError(
@@ -177,21 +204,6 @@ def grow(tree: StoredTree, entries: Sequence[bytes]) -> Growth:
     return Growth(files, edge or sha256(b"").digest())
 
 
-def split_entries(data: bytes) -> list[bytes]:
-    """The entries of a whole bundle.
-
-    Raises:
-        ProofError: The last entry is cut off (``log_tile``).
-    """
-    entries: list[bytes] = []
-    at = 0
-    while at < len(data):
-        end = _entry_end(data, at, "of the log")
-        entries.append(data[at + 2 : end])
-        at = end
-    return entries
-
-
 def _grown_bundles(tree: StoredTree, entries: Sequence[bytes]) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     index, width = divmod(tree.size, TILE_WIDTH)
@@ -209,17 +221,10 @@ def _grown_bundles(tree: StoredTree, entries: Sequence[bytes]) -> dict[str, byte
     return files
 
 
-def _entry_bounds(data: bytes, count: int, name: str) -> list[int]:
-    bounds = [0]
-    for _ in range(count):
-        bounds.append(_entry_end(data, bounds[-1], name))
-    return bounds
-
-
-def _entry_end(data: bytes, at: int, name: str) -> int:
-    end = at + 2 + int.from_bytes(data[at : at + 2], "big")
-    if at + 2 > len(data) or end > len(data):
-        raise ProofError(f"entry bundle {name} is cut off; restore the log's folder from a copy", code="log_tile")
+def _entry_end(data: bytes, at: int) -> int:
+    end = at + _LENGTH_BYTES + int.from_bytes(data[at : at + _LENGTH_BYTES], "big")
+    if at + _LENGTH_BYTES > len(data) or end > len(data):
+        raise ProofError("an entry bundle is cut off; restore the log's folder from a copy", code="log_tile")
     return end
 
 
