@@ -13,17 +13,20 @@ from clyra.evidence.bundle import (
 from clyra.evidence.canonical import canonicalize
 from clyra.evidence.folder import EvidenceFolder
 from clyra.evidence.journal import ClosedJournal, JournalWriter
+from clyra.evidence.project_log import ProjectLog, StoredLog
 from clyra.evidence.signer import Signer, load_signer
 
 __all__ = [
     "ClosedJournal",
     "EvidenceFolder",
     "JournalWriter",
+    "ProjectLog",
     "Reference",
     "RunRecord",
     "SealedBundle",
     "Signer",
     "SourceFile",
+    "StoredLog",
     "canonicalize",
     "instant",
     "load_signer",
