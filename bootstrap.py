@@ -158,7 +158,7 @@ def ensure(name: str, packages: list[str], inputs: list[Path], env: dict[str, st
     """
     home = PRIVATE / name
     scripts = home / SCRIPTS
-    digest = hashlib.sha256(repr((sys.version, sys.executable, packages)).encode())
+    digest = hashlib.sha256(repr((sys.version, sys.executable, str(home), packages)).encode())
     for path in [Path(__file__), CONSTRAINTS, *inputs]:
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     stamp = home / "inputs.sha256"

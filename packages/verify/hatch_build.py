@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Carry the repository's ``spec/`` in the wheel and sdist as ``clyra/spec/data``.
+"""Carry folders of the repository's root in the wheel and the sdist of a package.
 
-Building from a checkout takes ``../../spec``; building from an unpacked sdist finds the copy that the sdist
-already holds under ``src/``. An editable install copies nothing: ``clyra.spec`` then reads the checkout.
+``[tool.hatch.build.hooks.custom.data]`` names them: ``"spec" = "clyra/spec/data"`` packs ``spec/`` into that folder
+of the import package. Building from a checkout takes the folder at the root, the only copy; building from an unpacked
+sdist finds what the sdist already holds below ``src/``. An editable install copies nothing: the code then reads the
+checkout. Each package that packs data has this same file, because an sdist holds only what is below its own folder.
 """
 
 from pathlib import Path
@@ -13,16 +15,18 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 PREFIX = {"wheel": "", "sdist": "src/"}
 
 
-class SpecDataHook(BuildHookInterface):  # type: ignore[type-arg]
-    """Adds ``spec/`` to what the build includes."""
+class RepositoryDataHook(BuildHookInterface):  # type: ignore[type-arg]
+    """Adds the configured folders to what the build includes."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Register the folder, or fail where neither the checkout's nor a packed copy exists."""
+        """Register each folder, or fail where neither the checkout's nor a packed copy exists."""
         if version == "editable":
             return
         package = Path(self.root)
-        checkout = package.parent.parent / "spec"
-        if (package.parent.parent / "tox.ini").is_file() and checkout.is_dir():
-            build_data["force_include"][str(checkout)] = f"{PREFIX[self.target_name]}clyra/spec/data"
-        elif not (package / "src/clyra/spec/data").is_dir():
-            raise FileNotFoundError(f"neither {checkout} nor a packed copy under src/clyra/spec/data exists")
+        repository = package.parent.parent
+        for source, target in self.config["data"].items():
+            folder = repository / source
+            if (repository / "tox.ini").is_file() and folder.is_dir():
+                build_data["force_include"][str(folder)] = PREFIX[self.target_name] + target
+            elif not (package / "src" / target).is_dir():
+                raise FileNotFoundError(f"neither {folder} nor a packed copy in src/{target} exists")

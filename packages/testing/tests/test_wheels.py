@@ -14,9 +14,10 @@ from uv import find_uv_bin
 
 ROOT = Path(__file__).resolve().parents[3]
 PUBLISHED = sorted(path.parent.name for path in ROOT.glob("packages/*/pyproject.toml") if path.parent.name != "testing")
-SPEC_FILES = sorted(
-    path.relative_to(ROOT / "spec") for kind in ("md", "json") for path in ROOT.glob(f"spec/**/*.{kind}")
-)
+DATA = {
+    "clyra_verify": ("spec", "clyra/spec/data"),
+    "clyra_dbt": ("dbt_packages/clyra_guard", "clyra/dbt/data/clyra_guard"),
+}
 PROBE = """
 import json, sys
 from importlib.metadata import entry_points
@@ -105,11 +106,21 @@ def test_every_package_builds_through_its_sdist(dist: Path) -> None:
     assert {path.name.split("-")[0] for path in dist.glob("*.tar.gz")} == built
 
 
-def test_wheel_of_verify_carries_every_file_of_the_specification(dist: Path) -> None:
-    wheel = zipfile.ZipFile(next(dist.glob("clyra_verify-*.whl")))
-    assert SPEC_FILES
-    for name in SPEC_FILES:
-        assert wheel.read(f"clyra/spec/data/{name.as_posix()}") == (ROOT / "spec" / name).read_bytes()
+@pytest.mark.parametrize("distribution", DATA)
+def test_wheel_carries_every_file_of_its_folder(dist: Path, distribution: str) -> None:
+    source, target = DATA[distribution]
+    wheel = zipfile.ZipFile(next(dist.glob(f"{distribution}-*.whl")))
+    files = tracked_files(source)
+    assert files
+    for name in files:
+        assert wheel.read(f"{target}/{name.removeprefix(source + '/')}") == (ROOT / name).read_bytes()
+
+
+def tracked_files(folder: str) -> list[str]:
+    """The files below ``folder`` that git holds, or would hold after the next ``git add``, relative to the root."""
+    listing = ["ls-files", "-z", "--cached", "--others", "--exclude-standard", folder]
+    names = run("git", "-c", "safe.directory=*", *listing).split("\0")
+    return [name for name in names if (ROOT / name).is_file()]
 
 
 def test_wheels_do_not_overlap(dist: Path) -> None:
@@ -121,10 +132,11 @@ def test_wheels_do_not_overlap(dist: Path) -> None:
 
 
 def test_wheels_carry_the_license_and_no_test(dist: Path) -> None:
+    data = [f"{target}/" for _, target in DATA.values()]
     for path in sorted(dist.glob("*.whl")):
         names = zipfile.ZipFile(path).namelist()
         assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names), path.name
-        assert not [name for name in names if "/tests/" in name and not name.startswith("clyra/spec/data/")]
+        assert not [name for name in names if "/tests/" in name and not name.startswith(tuple(data))]
 
 
 def test_installed_packages_find_their_data_and_each_other(python: Path, tmp_path: Path) -> None:

@@ -95,6 +95,11 @@ def test_package_carries_the_license(folder: Path) -> None:
     assert (folder / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
 
 
+def test_packages_that_pack_data_share_one_build_hook() -> None:
+    hooks = {path.read_bytes() for path in ROOT.glob("packages/*/hatch_build.py")}
+    assert len(hooks) == 1
+
+
 @pytest.mark.parametrize("folder", PACKAGES, ids=lambda folder: folder.name)
 def test_import_packages_are_typed_and_the_namespace_stays_open(folder: Path) -> None:
     sources = folder / "src"
