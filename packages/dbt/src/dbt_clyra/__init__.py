@@ -1,2 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A plain dbt build leaves a signed evidence bundle."""
+"""The door through which dbt finds Clyra: dbt loads every top-level module named ``dbt_*`` and reads ``plugins``.
+
+Nothing here may break a dbt command. ``plugins`` exists only while Clyra can be used and is not switched off; dbt asks
+for it once per invocation, so ``CLYRA_DISABLED`` also works between two invocations of one process.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def __getattr__(name: str) -> list[type]:
+    if name != "plugins":
+        raise AttributeError(name)
+    if os.environ.get("CLYRA_DISABLED", "").strip() not in ("", "0"):
+        _say("switched off by CLYRA_DISABLED; this run leaves no evidence")
+        raise AttributeError(name)
+    try:
+        from clyra.dbt.plugin import ClyraPlugin
+    except Exception as exc:  # noqa: BLE001 - a broken installation of ours must not stop dbt
+        _say(f"cannot be loaded ({type(exc).__name__}: {exc}); this run leaves no evidence; reinstall clyra-dbt")
+        raise AttributeError(name) from exc
+    return [ClyraPlugin]
+
+
+def _say(text: str) -> None:
+    if sys.stderr is not None:
+        print(f"clyra: {text}", file=sys.stderr)

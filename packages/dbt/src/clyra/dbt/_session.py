@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The state of one recorded invocation: its journal, what threads have collected, and what could not be recorded.
+
+Invariants:
+
+- Nothing of ours changes dbt's result, unless ``on_recorder_failure`` is ``stop``: then a run that cannot be recorded
+  is refused before its first node.
+- A failure is told once on stderr and counted; the count goes into the journal while that can be written.
+- Each thread collects its own events; they are handed to the journal under one lock when a node has finished, or when
+  the oldest of them has waited a second.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import threading
+from collections import Counter
+from collections.abc import MutableMapping
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from clyra.dbt import _schema_text
+from clyra.dbt._actor import scrub_argv
+from clyra.dbt._anchors import AnchorRecorder
+from clyra.dbt._build import Build, BuildProbe
+from clyra.dbt._clock import Clock
+from clyra.dbt._identity import Identity, claim_part, identify, on_recorder_failure
+from clyra.dbt._invocation import DbtInvocation
+from clyra.dbt._nodes import Outcome
+from clyra.dbt._statements import Event, ThreadState
+from clyra.dbt._version import installed
+from clyra.spec import ClyraError, UnavailableError
+from clyra.warehouse import SessionTags
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from clyra.evidence.folder import EvidenceFolder
+    from clyra.evidence.journal import JournalWriter
+    from clyra.evidence.project_log import ProjectLog
+    from clyra.evidence.signer import Signer
+
+_LONGEST_WAIT_US = 1_000_000
+_LEAST_FREE_BYTES = 64 * 1024 * 1024
+_BACKLOG_EVENTS = 50_000
+
+
+class Session:
+    """One invocation that is recorded.
+
+    Args:
+        dbt: What dbt says about it.
+        environ: The environment; session tags are set in it for the time of the run.
+        clock: Where time and randomness come from.
+    """
+
+    def __init__(self, dbt: DbtInvocation, environ: MutableMapping[str, str], clock: Clock) -> None:
+        from clyra.evidence.folder import EvidenceFolder
+
+        self.dbt = dbt
+        self.environ = environ
+        self.clock = clock
+        self.on_failure = on_recorder_failure(dbt, environ)
+        self.identity: Identity = identify(dbt, environ, clock)
+        configured = dbt.var("clyra_evidence_dir")
+        self.folder: EvidenceFolder = EvidenceFolder.locate(
+            dbt.project_dir, environ, str(configured) if configured else None
+        )
+        self.outcomes: dict[tuple[str, str | None], Outcome] = {}
+        self.begun: set[str] = set()
+        self.degraded: Counter[tuple[str, str]] = Counter()
+        self.is_open = False
+        self.announced = False
+        self.wrapped = False
+        self.build = Build()
+        self.part = 1
+        self.created_at_us = 0
+        self.signer: Signer | None = None
+        self.log: ProjectLog | None = None
+        self.journal: JournalWriter | None = None
+        self.anchors: AnchorRecorder | None = None
+        self._probe = BuildProbe(self.folder.project_root, environ)
+        self._local = threading.local()
+        self._threads: list[ThreadState] = []
+        self._backlog: list[Event] = []
+        self._lock = threading.RLock()
+        self._told = False
+
+    def thread(self) -> ThreadState:
+        """What the calling thread has collected."""
+        state: ThreadState | None = getattr(self._local, "state", None)
+        if state is None:
+            state = self._local.state = ThreadState()
+            self._threads.append(state)
+        return state
+
+    def threads(self) -> list[ThreadState]:
+        """What every thread has collected."""
+        return list(self._threads)
+
+    def cpu_us(self) -> int:
+        """CPU time that recording has taken so far, in microseconds."""
+        return sum(state.cpu_us for state in self._threads)
+
+    def open(self) -> None:
+        """Open key, folder, journal and log, once; before the first statement of the run.
+
+        Raises:
+            ClyraError: The run cannot be recorded and must not go on (``stop``).
+        """
+        with self._lock:
+            if self.is_open:
+                return
+            self.is_open = True
+            try:
+                self._open()
+            except (ClyraError, OSError) as exc:
+                if self.on_failure == "stop":
+                    raise _as_unavailable(exc) from exc
+                self.degrade("journal", exc)
+
+    def begin_anchor(self) -> None:
+        """Capture where the warehouse's history stands, once; before the first statement is sent."""
+        with self._lock:
+            if self.anchors is not None or not self.dbt.adapter_type:
+                return
+            self.anchors = AnchorRecorder(
+                self.dbt.adapter_type, self.dbt.manager_class, self.dbt.credentials, self.clock, self.environ
+            )
+            identity = self.identity
+            self.anchors.begin(SessionTags(identity.run_id, identity.actor, identity.tenant))
+
+    def add(self, state: ThreadState, event: Event) -> None:
+        """Collect ``event`` on its thread."""
+        state.events.append(event)
+
+    def drain_if_old(self, state: ThreadState) -> None:
+        """Hand over what this thread has collected if it has waited long."""
+        events = state.events
+        if events and self.clock.now_us() - events[0][1] > _LONGEST_WAIT_US:
+            self.drain(state)
+
+    def drain(self, state: ThreadState) -> None:
+        """Hand over what this thread has collected."""
+        if not state.events:
+            return
+        with self._lock:
+            events, state.events = [*self._backlog, *state.events], []
+            self._backlog = []
+            if self.journal is None:
+                return
+            try:
+                self.journal.append(events)
+            except (ClyraError, OSError) as exc:
+                # The disk may have room again later; what does not fit the backlog is lost and counted.
+                self._backlog = events[:_BACKLOG_EVENTS]
+                self.degrade("journal", exc)
+
+    def finish_node(self, state: ThreadState, outcome: Outcome) -> None:
+        """A node, or a batch of one, has ended."""
+        self.outcomes[outcome.unique_id, outcome.batch_id] = outcome
+        state.events.append(("node.finished", self.clock.now_us(), outcome.as_members()))
+        self.drain(state)
+
+    def degrade(self, part: str, exc: BaseException) -> None:
+        """Count a failure of ours in ``part``, and tell the first one on stderr."""
+        code = exc.code if isinstance(exc, ClyraError) else "recorder_degraded"
+        self.degraded[part, code] += 1
+        if not self._told:
+            self._told = True
+            tell(f"{_explained(exc)} [{code}]; the run goes on, its evidence is incomplete")
+
+    def abandon(self) -> None:
+        """Leave no process behind."""
+        self._probe.abandon()
+
+    def _open(self) -> None:
+        from clyra.evidence.journal import JournalWriter
+        from clyra.evidence.project_log import ProjectLog
+        from clyra.evidence.signer import load_signer
+
+        from clyra.dbt._record import run_record
+
+        self.build = self._probe.build(self.dbt.source_paths)
+        self.created_at_us = self.clock.now_us()
+        self.folder.prepare()
+        if self.on_failure == "stop":
+            _check_space(self.folder.root)
+        self.signer = load_signer("bundle", self.environ)
+        if self.identity.joined:
+            self.part = claim_part(self.folder.journal_dir, self.identity.run_id)
+        self.journal = JournalWriter.create(
+            self.folder.journal_path(self.identity.bundle_id),
+            bundle_id=self.identity.bundle_id,
+            tenant=self.identity.tenant,
+            signer=self.signer,
+            record=run_record(self, status="interrupted"),
+        )
+        self.journal.append([("run.started", self.created_at_us, self._started())])
+        self.log = ProjectLog(
+            self.folder.log_dir, project=self.dbt.project_name, signer=load_signer("log", self.environ)
+        )
+        self.log.append(self.leaf(None))
+        for setting in self.identity.refused:
+            self.degrade(
+                "identity", ClyraError(f"{setting} is no id and was passed over", code="session_tag_invalid")
+            )
+
+    def leaf(self, manifest_sha256: str | None) -> dict[str, object]:
+        """The leaf of the log that says the run was opened, or sealed with this manifest."""
+        return {
+            "tenant": self.identity.tenant,
+            "run_id": self.identity.run_id,
+            "part": self.part,
+            "bundle_id": self.identity.bundle_id,
+            "manifest_sha256": manifest_sha256,
+        }
+
+    def _started(self) -> dict[str, object]:
+        dbt, identity = self.dbt, self.identity
+        return {
+            "invocation_id": _schema_text.name(dbt.invocation_id),
+            "project": _schema_text.name(dbt.project_name),
+            "command": _schema_text.name(dbt.command),
+            "argv": scrub_argv(dbt.argv, self.environ, dbt.dictionary_names()),
+            "target_name": _schema_text.name_or_none(dbt.target_name),
+            "adapter_type": None if dbt.adapter_type is None else _schema_text.word(dbt.adapter_type),
+            "versions": {**dbt.versions(), "clyra_dbt": installed().version},
+            "gates": {
+                "run": self.on_failure == "stop",
+                "statement_wrap": False,
+                "statement_event": False,
+                "row_limit": False,
+            },
+            "policy": {"sha256": None, "mode": "record"},
+            "build": self.build.as_event(),
+            "actor_id": identity.actor,
+            "tenant_id": identity.tenant,
+        }
+
+
+def tell(text: str) -> None:
+    """Say something on stderr, where dbt's own log does not go."""
+    if sys.stderr is not None:
+        with suppress(OSError, ValueError):
+            print(f"clyra: {text}", file=sys.stderr, flush=True)
+
+
+def _as_unavailable(exc: ClyraError | OSError) -> ClyraError:
+    if isinstance(exc, ClyraError):
+        return exc
+    return UnavailableError(f"evidence cannot be written: {exc.strerror or exc}", code="evidence_unavailable")
+
+
+def _explained(exc: BaseException) -> str:
+    return exc.message if isinstance(exc, ClyraError) else f"recording failed: {type(exc).__name__}"
+
+
+def _check_space(folder: Path) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < _LEAST_FREE_BYTES:
+        raise UnavailableError(
+            f"{folder} has {free} bytes left, at least {_LEAST_FREE_BYTES} are wanted; make room or set "
+            "CLYRA_EVIDENCE_DIR",
+            code="evidence_unavailable",
+        )
