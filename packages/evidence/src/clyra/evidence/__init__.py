@@ -14,13 +14,16 @@ from clyra.evidence.canonical import canonicalize
 from clyra.evidence.folder import EvidenceFolder
 from clyra.evidence.journal import ClosedJournal, JournalWriter
 from clyra.evidence.project_log import ProjectLog, StoredLog
+from clyra.evidence.recovery import OpenJournal, RecoveredJournal, find_open_journals, recover_journal
 from clyra.evidence.signer import Signer, load_signer
 
 __all__ = [
     "ClosedJournal",
     "EvidenceFolder",
     "JournalWriter",
+    "OpenJournal",
     "ProjectLog",
+    "RecoveredJournal",
     "Reference",
     "RunRecord",
     "SealedBundle",
@@ -28,8 +31,10 @@ __all__ = [
     "SourceFile",
     "StoredLog",
     "canonicalize",
+    "find_open_journals",
     "instant",
     "load_signer",
     "new_uuid7",
+    "recover_journal",
     "seal_bundle",
 ]

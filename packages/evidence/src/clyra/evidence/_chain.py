@@ -112,27 +112,31 @@ class Chain:
         beyond 2^53-1) becomes a `recorder.degraded` event with the code of the reason.
         """
         seq, head, last_at = self.count, self.head, self.last_at
-        flat, dumps, hash_of = _FLAT, orjson.dumps, sha256
+        flat, dumps, hash_of, id_prefix = _FLAT, orjson.dumps, sha256, self._id_prefix
         lines: list[bytes] = []
         leaves: list[bytes] = []
         kept: list[tuple[str, Mapping[str, object]]] = []
         for kind, occurred_at, members in events:
-            last_at = max(last_at, occurred_at)
-            common = {
+            if occurred_at > last_at:
+                last_at = occurred_at
+            second, micro = divmod(last_at, _US_PER_S)
+            if second != self._second:
+                self._second_text, self._second = _second_text(second), second
+            whole = {
+                **members,
                 "seq": seq,
                 "prev": head,
-                "event_id": f"{self._id_prefix}{seq:012x}",
-                "occurred_at": self._instant(last_at),
+                "event_id": f"{id_prefix}{seq:012x}",
+                "occurred_at": f"{self._second_text}.{micro:06d}Z",
                 "type": kind,
             }
-            line = b""
-            if flat.issuperset(map(type, members.values())):
-                try:
-                    line = dumps({**members, **common}, option=_OPTIONS)
-                except (orjson.JSONEncodeError, TypeError):
-                    line = b""
-            if not line or len(line) >= MAX_LINE_BYTES or b"\\u0000" in line:
-                kind, members, line = _encode_with_care(kind, members, common)
+            try:
+                line = dumps(whole, option=_OPTIONS) if flat.issuperset(map(type, members.values())) else b""
+            except (orjson.JSONEncodeError, TypeError):
+                line = b""
+            # A backslash may be a NUL, which no line may hold.
+            if not line or len(line) >= MAX_LINE_BYTES or b"\\" in line:
+                kind, line = _encode_with_care(kind, whole)
             head = hash_of(line).hexdigest()
             lines.append(line)
             leaves.append(hash_of(b"\0" + line).digest())
@@ -159,13 +163,6 @@ class Chain:
         first_at = self.first_at if self.count else occurred_at
         self.take_in(Batch(line + b"\n", (leaf,), ((event["type"], event),), head, first_at, occurred_at))
 
-    def _instant(self, us: int) -> str:
-        second, micro = divmod(us, _US_PER_S)
-        if second != self._second:
-            self._second_text = _second_text(second)
-            self._second = second
-        return f"{self._second_text}.{micro:06d}Z"
-
     def _tally(self, kind: str, members: Mapping[str, Any]) -> None:
         if kind == "statement":
             self.counts["statements"] += 1
@@ -183,25 +180,21 @@ class Chain:
             self.decisions["waived"] += sum(rule["state"] == "waived" for rule in members["rules"])
 
 
-def _encode_with_care(
-    kind: str, members: dict[str, object], common: dict[str, object]
-) -> tuple[str, dict[str, object], bytes]:
-    """The line of an event that the fast path does not take; of a `recorder.degraded` one if it cannot be had."""
+def _encode_with_care(kind: str, event: dict[str, object]) -> tuple[str, bytes]:
+    """The line of an event that the fast path does not take, of a `recorder.degraded` one if there is none."""
+    code = "limit_exceeded"
     try:
-        line = canonicalize_integers(printable({**members, **common}))
-        code = "limit_exceeded"
+        line = canonicalize_integers(printable(event))
+        if len(line) < MAX_LINE_BYTES:
+            return kind, line
     except FormatError as exc:
-        line = b""
         code = exc.code
-    if line and len(line) < MAX_LINE_BYTES:
-        return kind, members, line
     if kind == "run.started":
         # A journal begins with it, so nothing can stand in its place.
-        raise FormatError(
-            f"the event run.started has no line: {code}; shorten argv to {MAX_LINE_BYTES // 2} bytes", code=code
-        )
-    degraded: dict[str, object] = {"code": code, "count": 1, "part": kind}
-    return "recorder.degraded", degraded, canonicalize_integers({**degraded, **common, "type": "recorder.degraded"})
+        raise FormatError(f"the event run.started has no line of {MAX_LINE_BYTES} bytes: {code}", code=code)
+    common = {name: event[name] for name in ("seq", "prev", "event_id", "occurred_at")}
+    degraded = {**common, "type": "recorder.degraded", "code": code, "count": 1, "part": kind}
+    return "recorder.degraded", canonicalize_integers(degraded)
 
 
 def _second_text(second: int) -> str:

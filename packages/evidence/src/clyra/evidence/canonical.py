@@ -9,6 +9,8 @@ small or not finite; names that hold a code point from U+10000 upward, which sor
 
 from __future__ import annotations
 
+from typing import Any
+
 import orjson
 
 from clyra.spec import FormatError
@@ -94,7 +96,7 @@ def _canonicalize_slowly(value: object) -> bytes:
 
 def _is_plain(root: object, floats: bool = True) -> bool:
     """True only where orjson's bytes are those of RFC 8785; without ``floats`` only if there is none."""
-    stack = [root]
+    stack: list[Any] = [root]
     pop, push = stack.pop, stack.append
     scalars = _SCALARS
     while stack:
@@ -105,9 +107,9 @@ def _is_plain(root: object, floats: bool = True) -> bool:
                 return False
             members = node.values()
         elif kind is list or kind is tuple:
-            members = node  # type: ignore[assignment]  # a sequence
+            members = node
         elif kind is float:
-            if not floats or not _is_plain_float(node):  # type: ignore[arg-type]  # a float
+            if not floats or not _is_plain_float(node):
                 return False
             continue
         elif kind in scalars:

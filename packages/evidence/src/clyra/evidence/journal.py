@@ -59,11 +59,11 @@ class ClosedJournal:
 
     def release(self) -> None:
         """Give the lock back and leave the files: whoever looks for dead journals finds this one."""
-        _release(self._file)
+        release(self._file)
 
     def discard(self) -> None:
         """Remove the journal with its note and record: its bundle is sealed."""
-        _discard(self.path, self._file)
+        discard_files(self.path, self._file)
 
 
 class JournalWriter:
@@ -234,7 +234,7 @@ class JournalWriter:
         """Remove the journal with its note and record, as if the run had not been recorded."""
         with self._mutex:
             self._is_closed = True
-            _discard(self.path, self._file)
+            discard_files(self.path, self._file)
 
     def _write(self, events: Sequence[Event]) -> None:
         if self._is_closed:
@@ -312,22 +312,24 @@ def write_lines(path: Path, fd: int, blob: bytes, *, end: int) -> None:
         raise _cannot_write(path, exc) from exc
 
 
-def _release(file: FileIO) -> None:
+def release(file: FileIO) -> None:
+    """Give the lock of an open journal back; again does no harm."""
     if not file.closed:
         # Forked children may share the open file: closing alone would leave the lock with them.
         unlock(file.fileno())
         file.close()
 
 
-def _discard(path: Path, file: FileIO) -> None:
+def discard_files(path: Path, file: FileIO) -> None:
+    """Remove a locked journal, its note and its record."""
     note_path(path).unlink(missing_ok=True)
     record_path(path).unlink(missing_ok=True)
     if os.name == "posix":
         path.unlink(missing_ok=True)
-        _release(file)
+        release(file)
     else:
         # Windows removes no open file.
-        _release(file)
+        release(file)
         path.unlink(missing_ok=True)
 
 
