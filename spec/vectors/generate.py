@@ -14,9 +14,17 @@ ROOT = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT))
 
 from forge.case import Case, decode, encode  # noqa: E402  (the toolkit lies beside this script)
+from forge.suites import journal, manifest, merkle, signature, trust  # noqa: E402
+from forge.suites import json as json_suite  # noqa: E402
 from forge.suites import zip as zip_suite  # noqa: E402
 
 SUITES: dict[str, Callable[[], Iterator[Case]]] = {
+    "journal": journal.cases,
+    "json": json_suite.cases,
+    "manifest": manifest.cases,
+    "merkle": merkle.cases,
+    "signature": signature.cases,
+    "trust": trust.cases,
     "zip": zip_suite.cases,
 }
 

@@ -2,7 +2,10 @@
 """Journals: events chained into lines (spec/def/def_v0.md), and the events of the run that all vectors tell of."""
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from forge.canonical import canonical, digest
@@ -130,14 +133,14 @@ def run_events() -> list[Json]:
 
 
 def counts_of(events: Sequence[Json]) -> Json:
-    """Return ``run.counts`` for events of this toolkit's verbs."""
+    """Return the manifest's member ``run.counts``."""
     nodes = [event for event in events if event["type"] == "node.finished"]
     sent = [event for event in events if event["type"] == "statement"]
     tests = [event["status"] for event in nodes if event["resource_type"] in ("test", "unit_test")]
     tallies = {"passed": tests.count("pass"), "failed": tests.count("fail") + tests.count("error")}
     tallies["warned"] = tests.count("warn")
     counts = {f"tests_{name}": tally for name, tally in tallies.items()}
-    counts |= {"statements": len(sent), "writes": sum(event["verb"] not in _READING for event in sent)}
+    counts |= {"statements": len(sent), "writes": sum(_writes(event["verb"]) for event in sent)}
     failed = sum(event["status"] in ("error", "fail", "runtime_error") for event in nodes)
     return counts | {"nodes": len(nodes), "failed_nodes": failed, "tests_not_run": len(tests) - sum(tallies.values())}
 
@@ -150,7 +153,17 @@ def decisions_of(events: Sequence[Json]) -> Json:
     return {**tallies, "waived": waived}
 
 
-_READING = ("select", "begin", "commit")
+@cache
+def _verbs() -> Json:
+    path = Path(__file__).resolve().parents[2] / "verbs.json"
+    verbs: Json = json.loads(path.read_text(encoding="utf-8"))["verbs"]
+    return verbs
+
+
+def _writes(verb: str) -> bool:
+    return bool(_verbs().get(verb, {"writes": True})["writes"])
+
+
 _EFFECTS = ("allow", "warn", "require_approval", "block")
 
 

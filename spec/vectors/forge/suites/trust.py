@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""K: the trust file (stage input), and what its pins and dates say of a bundle (stage trust)."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from forge.bundle import Artifact, bundle, lineage_and_nodes
+from forge.canonical import canonical, digest
+from forge.case import Case, bundle_case
+from forge.edits import Json, drop, put, rename
+from forge.keys import TestKey, b64
+from forge.trust import BUNDLE, ECDSA, LOG, NOW, RSA, SECOND, entry, trust_bytes, trust_document, trust_file
+
+
+def cases() -> Iterator[Case]:
+    """Yield the suite."""
+    yield from _forms()
+    yield from _pins()
+    yield from _policies()
+    yield from _absent()
+    yield from _dates()
+
+
+def _case(id: str, description: str, trust: bytes, *verdict: Any, data: bytes | None = None, **members: Any) -> Case:
+    return bundle_case(id, description, data or bundle(), *verdict, files={"trust.json": trust}, **members)
+
+
+def _forms() -> Iterator[Case]:
+    good, document = trust_file(), trust_document()
+    p384 = "MHYwEAYHKoZIzj0CAQYFK4EEACIDYgAE" + "A" * 128
+    for id, description, trust in (
+        ("K01a", "key without a role", trust_bytes(drop("keys/0/role")(document))),
+        ("K01b", "unknown role", trust_bytes(put("keys/0/role", "admin")(document))),
+        ("K01c", "key twice", trust_file(entry(BUNDLE), entry(BUNDLE))),
+        ("K01d", "key twice with two roles", trust_file(entry(BUNDLE), entry(BUNDLE, "log"))),
+        ("K01e", "duplicate member", good.replace(b'"version": 1', b'"version": 1, "version": 1')),
+        ("K01f", "keyid of another key", trust_file(entry(BUNDLE, keyid=SECOND.keyid))),
+        ("K01g", "public key is no key", trust_file(_key_of(b"no key"))),
+        ("K01h", "algorithm of another kind of key", trust_file(entry(BUNDLE, alg="ecdsa-p256-sha256"))),
+        ("K01i", "RSA key as ECDSA", trust_file(entry(RSA, alg="ecdsa-p256-sha256"))),
+        ("K01j", "unknown algorithm", trust_file(entry(ECDSA, alg="ecdsa-p384-sha384", public_key=p384))),
+        ("K01k", "unknown member", trust_bytes({**document, "trusted": True})),
+        ("K01l", "no keys member", trust_bytes(drop("keys")(document))),
+        ("K01m", "version 0", trust_bytes({**document, "version": 0})),
+        ("K01n", "threshold 0", trust_file(threshold={"bundle": 0})),
+        ("K01o", "cut off", good[:-3]),
+        ("K01p", "bytes behind the document", good + b"{}"),
+        ("K01q", "invalid UTF-8", good.replace(b'"log"', b'"l\xffg"')),
+        ("K01r", "empty", b""),
+        ("K01s", "array", b"[]"),
+        ("K01t", "instant without microseconds", trust_file(entry(BUNDLE, valid_from="2026-01-01T00:00:00Z"))),
+        ("K01u", "member in another case", trust_bytes(rename("version", "Version")(document))),
+        ("K01v", "version 1.0", good.replace(b'"version": 1', b'"version": 1.0')),
+        ("K01w", "NaN", good.replace(b'"version": 1', b'"skew_s": NaN, "version": 1')),
+        ("K01x", "unknown requirement", trust_file(require=["witness"])),
+        ("K01y", "byte order mark", b"\xef\xbb\xbf" + good),
+        ("K01z", "bytes behind the public key", trust_file(_key_of(BUNDLE.spki + b"\x00"))),
+    ):
+        yield _case(id, f"trust file: {description}", trust, "trust_invalid", "input")
+    large = trust_file() + b" " * 1_048_576
+    yield _case("K06", "trust file over 1 MiB", large, "limit_exceeded", "input")
+    yield _case("K07", "trust file: compact and not sorted", _unsorted(document))
+    other_roles = (entry(BUNDLE), entry(LOG, "log"), entry(SECOND, "root"), entry(TestKey("issuer"), "issuer"))
+    yield _case("K07b", "trust file: keys of other roles beside", trust_file(*other_roles))
+
+
+def _key_of(der: bytes) -> Json:
+    return entry(BUNDLE, public_key=b64(der), keyid=digest(der))
+
+
+def _unsorted(document: Json) -> bytes:
+    members = ",".join(f'"{name}":{canonical(document[name]).decode()}' for name in sorted(document, reverse=True))
+    return f"{{{members}}}".encode()
+
+
+def _pins() -> Iterator[Case]:
+    trust = trust_file()
+    pinned = ("--trust", "trust.json", "--trust-sha256", digest(trust), "--at", NOW)
+    other = ("--trust", "trust.json", "--trust-sha256", "0" * 64, "--at", NOW)
+    yield _case("K02a", "trust file is not the one pinned", trust, "trust_pin", "input", args=other)
+    yield _case("K02b", "trust file is the one pinned", trust, args=pinned)
+
+
+def _policies() -> Iterator[Case]:
+    sha256 = digest(b"policy")
+    policy = {"name": "warehouse", "version": 3, "sha256": sha256, "mode": "enforce", "environment": "prod"}
+    data = bundle(manifest=put("policy", policy))
+    pins = {name: trust_file(policies=[pin]) for name, pin in _PINS.items()}
+    code = ("policy_not_pinned", "trust")
+    yield _case("K05a", "another policy is pinned", pins["other"], *code, data=data)
+    yield _case("K05b", "a policy is pinned, the bundle has none", pins["right"], *code)
+    yield _case("K05c", "policy pinned for another environment", pins["environment"], *code, data=data)
+    yield _case("K05d", "policy pinned for this environment", pins["right"], data=data)
+    yield _case("K05e", "no policy may be in force", trust_file(policies=[]), *code, data=data)
+
+
+_PINS = {
+    "right": {"sha256": digest(b"policy"), "environments": ["staging", "prod"]},
+    "environment": {"sha256": digest(b"policy"), "environments": ["staging"]},
+    "other": {"sha256": digest(b"other policy"), "environments": ["prod"]},
+}
+
+
+def _absent() -> Iterator[Case]:
+    unevaluated = ("trust_not_evaluated",)
+    yield bundle_case("X06", "no trust file", bundle(), args=(), warnings=unevaluated)
+    inside = {**lineage_and_nodes(), "artifacts/clyra.trust.json": Artifact(trust_file())}
+    yield bundle_case("K04", "trust file inside the bundle", bundle(artifacts=inside), args=(), warnings=unevaluated)
+    flaw = bundle(manifest=put("journal/count", 8))
+    yield bundle_case("X06b", "no trust file, journal at fault", flaw, "journal_count", "journal", args=())
+
+
+def _dates() -> Iterator[Case]:
+    since = trust_file(entry(BUNDLE, valid_to="2026-01-31T08:30:00.000000Z"))
+    yield _case("X07", "key expired since, time only claimed", since, warnings=("time_claimed",))
+    earlier = ("--trust", "trust.json", "--at", "2026-01-31T08:20:00.000000Z")
+    yield _case("X07b", "key expires after the time of verification", since, args=earlier)
+    forever = {name: value for name, value in entry(BUNDLE).items() if name != "valid_to"}
+    late = ("--trust", "trust.json", "--at", "2040-01-01T00:00:00.000000Z")
+    yield _case("X07c", "key without an end", trust_file(forever), args=late)
+    required = trust_file(require=["tsr"])
+    yield _case("X05a", "timestamp required, absent", required, "attestation_missing", "time")
