@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT))
 
 from forge.case import Case, decode, encode  # noqa: E402  (the toolkit lies beside this script)
-from forge.suites import journal, manifest, merkle, signature, trust  # noqa: E402
+from forge.suites import journal, manifest, merkle, signature, time_log, trust, valid  # noqa: E402
 from forge.suites import json as json_suite  # noqa: E402
 from forge.suites import zip as zip_suite  # noqa: E402
 
@@ -24,7 +24,9 @@ SUITES: dict[str, Callable[[], Iterator[Case]]] = {
     "manifest": manifest.cases,
     "merkle": merkle.cases,
     "signature": signature.cases,
+    "time_log": time_log.cases,
     "trust": trust.cases,
+    "valid": valid.cases,
     "zip": zip_suite.cases,
 }
 

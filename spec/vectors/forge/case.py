@@ -11,7 +11,7 @@ from typing import Any
 
 from forge.trust import NOW, trust_file
 
-_PACK_OVER_BYTES = 8192
+_PACK_OVER_BYTES = 4096
 TRUSTED = ("--trust", "trust.json", "--at", NOW)
 
 
