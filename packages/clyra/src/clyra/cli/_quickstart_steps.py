@@ -100,11 +100,11 @@ class Quickstart:
             yield {
                 **environ,
                 "DBT_TARGET": "pg",
-                "HARBOR_PG_HOST": server.host,
-                "HARBOR_PG_PORT": str(server.port),
-                "HARBOR_PG_USER": server.user,
-                "HARBOR_PG_PASSWORD": server.password,
-                "HARBOR_PG_DBNAME": server.dbname,
+                "PGHOST": server.host,
+                "PGPORT": str(server.port),
+                "PGUSER": server.user,
+                "PGPASSWORD": server.password,
+                "PGDATABASE": server.dbname,
             }
         finally:
             postgres.stop()
