@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The journal: form, chain, order and times of its lines, its trees, and what its counts are (stage ``journal``).
+
+One pass over the lines. Memory grows with the journal only where event ids do not ascend: each must occur once, and
+ids that ascend need no memory of those before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from clyra.spec import schema, verb_writes
+from clyra.verify._line_pattern import line_pattern
+from clyra.verify._refusal import Refusal
+from clyra.verify.canonical import read_canonical
+from clyra.verify.container import Container
+from clyra.verify.files import JOURNAL
+from clyra.verify.merkle import Tree
+from clyra.verify.schema import check_schema
+
+MAX_LINE_BYTES = 65_536
+# Below this many lines of a type, parsing them costs less than compiling an expression for them.
+_PATTERN_WORTH_LINES = 50
+_CAPTURED = ("event_id", "occurred_at", "prev", "seq")
+# What is counted of the types that a long journal consists of.
+_COUNTED = {"statement": ("verb",), "node.finished": ("resource_type", "status")}
+_FAILED = frozenset({"error", "fail", "runtime_error"})
+_TESTS = frozenset({"test", "unit_test"})
+_TEST_COUNTS = {"pass": "tests_passed", "fail": "tests_failed", "error": "tests_failed", "warn": "tests_warned"}
+_RUN_COUNTS = (
+    "statements", "writes", "nodes", "failed_nodes", "tests_passed", "tests_failed", "tests_warned", "tests_not_run",
+)  # fmt: skip
+_DECISIONS = ("allow", "warn", "require_approval", "block", "waived")
+
+_sha256 = hashlib.sha256
+
+
+class Recovery(NamedTuple):
+    """A ``run.recovered`` event: its line number and the size that the last note proves, if there is one."""
+
+    line: int
+    note_size: int | None
+
+
+@dataclass(slots=True)
+class Recount:
+    """What a pass over the journal found: counts as ``spec/def/def_v0.md`` defines them, and recoveries."""
+
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_RUN_COUNTS, 0))
+    decisions: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_DECISIONS, 0))
+    recoveries: list[Recovery] = field(default_factory=list)
+    prefix_root: bytes | None = None
+
+
+class _Line(NamedTuple):
+    event_id: bytes
+    occurred_at: bytes
+    prev: bytes
+    seq: bytes
+    type: str
+    # Of the types in _COUNTED the counted members as bytes, of others the whole event.
+    counted: tuple[bytes, ...]
+    event: Mapping[str, Any]
+
+
+class _NotAscending(Exception):
+    """An event id is not greater than the one before: only a set can tell whether it is new."""
+
+
+def check_journal(container: Container, manifest: Mapping[str, Any], prefix_size: int | None = None) -> Recount:
+    """Check every line of the journal and the journal as a whole.
+
+    Args:
+        container: Holds ``journal.ndjson``.
+        manifest: The checked manifest.
+        prefix_size: A number of lines at the start of the journal whose Merkle root is wanted too.
+
+    Raises:
+        Refusal: A code of the stage ``journal``, of the first line with a fault.
+    """
+    if container.last_byte(JOURNAL) != b"\n":
+        raise Refusal("journal_framing", "the journal does not end with a line feed: torn or cut off")
+    try:
+        return _Pass(manifest, prefix_size, _ascending()).run(container)
+    except _NotAscending:
+        return _Pass(manifest, prefix_size, _in_a_set()).run(container)
+
+
+def _ascending() -> Callable[[bytes], bool]:
+    last = b""
+
+    def is_new(event_id: bytes) -> bool:
+        nonlocal last
+        if event_id < last:
+            raise _NotAscending
+        is_same, last = event_id == last, event_id
+        return not is_same
+
+    return is_new
+
+
+def _in_a_set() -> Callable[[bytes], bool]:
+    seen: set[bytes] = set()
+
+    def is_new(event_id: bytes) -> bool:
+        before = len(seen)
+        seen.add(event_id)
+        return len(seen) > before
+
+    return is_new
+
+
+class _Pass:
+    """One pass over the lines, from the first to the last."""
+
+    def __init__(self, manifest: Mapping[str, Any], prefix_size: int | None, is_new: Callable[[bytes], bool]) -> None:
+        self._manifest = manifest
+        self._prefix_size = prefix_size
+        self._is_new = is_new
+        self._reader = _LineReader()
+        self._recount = Recount()
+        self._tree = Tree()
+        genesis = f"clyra-journal-v0\n{manifest['bundle_id']}\n{manifest['tenant']}"
+        self._head = _sha256(genesis.encode()).hexdigest()
+        self._latest = manifest["created_at"].encode()
+        self._closed_at = manifest["closed_at"].encode()
+        self._closing_count: int | None = None
+
+    def run(self, container: Container) -> Recount:
+        for data in container.lines(JOURNAL, MAX_LINE_BYTES):
+            number = self._tree.size
+            if number == self._prefix_size:
+                self._recount.prefix_root = self._tree.root()
+            line = self._reader.read(data, number)
+            self._check_chain(line, number)
+            body = data[:-1]
+            self._head = _sha256(body).hexdigest()
+            self._tree.append(_sha256(b"\x00" + body).digest())
+            self._count(line, number)
+        self._check_end()
+        return self._recount
+
+    def _check_chain(self, line: _Line, number: int) -> None:
+        if not self._is_new(line.event_id):
+            raise Refusal("journal_event_id", f"line {number} repeats the event id {line.event_id.decode()}")
+        if line.seq != b"%d" % number:
+            raise Refusal("journal_seq", f"line {number} has the seq {line.seq.decode()}: lines are missing or moved")
+        if line.prev != self._head.encode():
+            raise Refusal("journal_prev", f"line {number} does not follow the line before: a line was changed")
+        if self._closing_count is not None:
+            raise Refusal("journal_close", f"line {number} comes after run.closed")
+        if not self._latest <= line.occurred_at <= self._closed_at:
+            raise Refusal("journal_time", f"line {number} is earlier than the one before, or outside of the run")
+        self._latest = line.occurred_at
+
+    def _count(self, line: _Line, number: int) -> None:
+        counts = self._recount.counts
+        if line.type == "statement":
+            counts["statements"] += 1
+            counts["writes"] += verb_writes(line.counted[0].decode())
+        elif line.type == "node.finished":
+            resource_type, status = line.counted[0].decode(), line.counted[1].decode()
+            counts["nodes"] += 1
+            counts["failed_nodes"] += status in _FAILED
+            if resource_type in _TESTS:
+                counts[_TEST_COUNTS.get(status, "tests_not_run")] += 1
+        elif line.type == "decision":
+            self._recount.decisions[line.event["decision"]] += 1
+            self._recount.decisions["waived"] += sum(rule["state"] == "waived" for rule in line.event["rules"])
+        elif line.type == "run.recovered":
+            self._recount.recoveries.append(Recovery(number, line.event["note_size"]))
+        elif line.type == "run.closed":
+            self._closing_count = line.event["count"]
+
+    def _check_end(self) -> None:
+        journal, size = self._manifest["journal"], self._tree.size
+        if self._closing_count is None:
+            raise Refusal("journal_close", "the last line is not run.closed: the end of the journal is missing")
+        if self._closing_count != size or journal["count"] != size:
+            raise Refusal("journal_count", f"the journal has {size} lines, run.closed or the manifest says otherwise")
+        if journal["head"] != self._head:
+            raise Refusal("journal_head", "the last line is not the one that was signed")
+        if journal["root"] != self._tree.root().hex():
+            raise Refusal("journal_root", "the Merkle root of the lines is not the one that was signed")
+
+
+class _LineReader:
+    """Reads lines: by expression where a type has shown to be frequent, else by parsing."""
+
+    def __init__(self) -> None:
+        self._patterns: list[tuple[Callable[[bytes], re.Match[bytes] | None], str, tuple[str, ...]]] = []
+        self._parsed = dict.fromkeys(_COUNTED, 0)
+
+    def read(self, data: bytes, number: int) -> _Line:
+        """The line, checked for size, form and schema."""
+        if len(data) > MAX_LINE_BYTES:
+            raise Refusal("limit_exceeded", f"line {number} has more than {MAX_LINE_BYTES} bytes")
+        for match, kind, counted in self._patterns:
+            found = match(data)
+            if found is not None:
+                event_id, occurred_at, prev, seq = found.group(*_CAPTURED)
+                # One group alone would not come as a tuple, hence the whole match behind it.
+                return _Line(event_id, occurred_at, prev, seq, kind, found.group(*counted, 0), {})
+        try:
+            return self._parse(data, number)
+        except Refusal as exc:
+            raise Refusal(exc.code, f"line {number}: {exc.message}", pointer=exc.pointer) from exc
+
+    def _parse(self, data: bytes, number: int) -> _Line:
+        event: Any = read_canonical(data[:-1])
+        check_schema("journal_event", event)
+        kind: str = event["type"]
+        if number == 0 and kind != "run.started":
+            raise Refusal("schema_invalid", "the first line is not run.started", pointer="/type")
+        counted = _COUNTED.get(kind, ())
+        if counted:
+            self._parsed[kind] += 1
+            if self._parsed[kind] == _PATTERN_WORTH_LINES:
+                self._add_pattern(kind)
+        common = (event["event_id"].encode(), event["occurred_at"].encode(), event["prev"].encode())
+        return _Line(*common, b"%d" % event["seq"], kind, tuple(event[name].encode() for name in counted), event)
+
+    def _add_pattern(self, kind: str) -> None:
+        branches = schema("journal_event")["oneOf"]
+        branch = next(branch for branch in branches if branch["title"] == kind)
+        pattern = line_pattern(branch, "journal_event", {*_CAPTURED, *_COUNTED[kind]})
+        if pattern is not None:
+            self._patterns.append((pattern.fullmatch, kind, _COUNTED[kind]))
