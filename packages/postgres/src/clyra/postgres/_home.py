@@ -3,7 +3,8 @@
 
 ::
 
-    <home>/            ours, 0700; 0710 with the account's group where another account runs the server
+    <home>/            ours, 0700; 0710 with the account's group where another account runs the server;
+                       a temporary one is the account's, 0700
       data/            the account's, 0700
       state.json       ours, 0600
       postgres.log     ours, 0600
@@ -96,7 +97,8 @@ def temporary_home(account: Account) -> Home:
     for base in dict.fromkeys((tempfile.gettempdir(), "/tmp", "/var/tmp")):  # noqa: S108 - mkdtemp is safe there
         if not account.is_other or account.can_enter(Path(base)):
             folder = Path(os.path.realpath(tempfile.mkdtemp(prefix="clyra-postgres-", dir=base)))
-            _open_to_account(folder, account)
+            # The account's, so that it can remove the folder when we are no longer there to do it.
+            account.own(folder)
             return Home(folder, folder)
     raise UnavailableError(f"the account {account.name} gets into no folder for temporary files; set TMPDIR to one")
 

@@ -20,14 +20,15 @@ from pathlib import Path
 from clyra.postgres._account import Account
 from clyra.spec.errors import UnavailableError
 
-# $1 is the signal that ends the server, $2 what to remove afterwards. stdout is handed to the server alone, so that
-# its end of file means that every process of the server is gone.
+# $1 is the signal that ends the server, $2 what to remove once nobody is left who could say "keep". stdout is handed
+# to the server alone, so that its end of file means that every process of the server is gone.
 _GUARD = """
 end=$1; remove=$2; shift 2
 "$@" </dev/null & server=$!
 exec >/dev/null
 trap '' INT TERM HUP
-read -r _
+read -r word
+[ "$word" = keep ] && remove=
 kill -"$end" "$server" 2>/dev/null
 wait "$server"
 [ -z "$remove" ] || rm -rf -- "$remove"
@@ -60,15 +61,13 @@ class ServerProcess:
         return self._shell.stdout.closed or self._shell.stdout.read(1) == b""
 
     def stop(self, data: Path) -> None:
-        """Let the guard end the server, and wait for it; see to it ourselves where the guard is gone.
+        """Let the guard end the server, and wait for it; see to it ourselves where the guard is gone. Removes nothing.
 
         Raises:
             UnavailableError: The server is still there after a minute and an immediate shutdown.
         """
-        assert self._shell.stdin is not None
-        self._shell.stdin.close()
-        with suppress(subprocess.TimeoutExpired):
-            self._shell.wait(_STOP_TIMEOUT_S)
+        with suppress(OSError, subprocess.TimeoutExpired):
+            self._shell.communicate(b"keep\n", _STOP_TIMEOUT_S)
         end_postmaster(data)
         self._shell.wait()
         self.forget()
@@ -89,7 +88,7 @@ def spawn_server(
         account: Who runs it.
         argv: The program and its arguments.
         log_path: Where messages go, made with mode 0600.
-        remove: What the guard removes after the server's end; such a server is ended without a last checkpoint.
+        remove: What the guard removes if we die; such a server is ended without a last checkpoint.
         detached: Start without a guard: the server runs until somebody stops it.
     """
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -125,6 +124,23 @@ def running_postmaster(data: Path) -> Postmaster | None:
     if postmaster is None or not _works_in(postmaster.pid, data):
         return None
     return postmaster
+
+
+def settled_postmaster(data: Path, timeout_s: float) -> Postmaster | None:
+    """The server that runs on this data folder and takes connections; one that comes or goes is waited for.
+
+    Raises:
+        UnavailableError: It does neither take connections nor end within ``timeout_s``.
+    """
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        postmaster = running_postmaster(data)
+        if postmaster is None or postmaster.is_ready:
+            return postmaster
+        time.sleep(_POLL_S)
+    raise UnavailableError(
+        f"the server on {data} neither takes connections nor ends; close its clients, or try again", retry_after_s=10
+    )
 
 
 def read_postmaster(data: Path) -> Postmaster | None:

@@ -34,6 +34,9 @@ _CAUSES = {
     "too many": "the server has no connection left",
     "starting up": "the server is still starting",
     "shutting down": "the server is shutting down",
+    "closed the connection": "the server closed the connection",
+    "connection info string": "the DSN is not understood",
+    "invalid": "the DSN is not understood",
 }
 
 
@@ -93,7 +96,7 @@ def connect(dsn: str, *, connect_timeout_s: int = 10) -> Iterator[Session]:
         connection = driver.connect(dsn, connect_timeout=connect_timeout_s)
         connection.autocommit = True
     except driver.Error as exc:
-        cause = next((cause for words, cause in _CAUSES.items() if words in str(exc)), "the DSN is not understood")
+        cause = next((cause for words, cause in _CAUSES.items() if words in str(exc)), "the server refuses")
         raise UnavailableError(
             f"no connection to Postgres: {cause}; check host, port, database, role and password of the DSN"
         ) from exc

@@ -21,7 +21,7 @@ from clyra.postgres._home import Home, State, new_state, persistent_home, tempor
 from clyra.postgres._process import (
     ServerProcess,
     end_postmaster,
-    running_postmaster,
+    settled_postmaster,
     spawn_server,
     wait_until_ready,
 )
@@ -44,8 +44,8 @@ class EmbeddedPostgres:
     process, however that ends, unless it is ``detached``. As a context manager it stops only what it started.
 
     Where root starts it, the server runs under the account ``postgres``, else ``nobody``. If that account cannot reach
-    the folder, ``data`` in it is a link to where the data is; of programs it cannot reach it gets a copy. After a kill
-    of a temporary server of root's, that copy and the empty folder stay behind.
+    the folder, ``data`` in it is a link to where the data is; of programs it cannot reach it gets a copy, which
+    stays behind when root is killed while a temporary server runs.
     """
 
     def __init__(
@@ -126,19 +126,18 @@ class EmbeddedPostgres:
         """
         if self._dsn is not None:
             return
-        home = self._home
-        if home is None and self._folder is not None and self._folder.is_dir():
+        if self._home is None and self._folder is not None and self._folder.is_dir():
             with persistent_home(self._folder, server_account()) as home:
-                pass
-        if home is None:
+                self._home = home
+        if self._home is None:
             return
         if self._process is not None and not self._detached:
-            self._process.stop(home.data)
+            self._process.stop(self._home.data)
         else:
-            end_postmaster(home.data)
+            end_postmaster(self._home.data)
         self._process = None
         if self._folder is None:
-            home.remove()
+            self._home.remove()
             self._home = None
 
     def remove(self) -> None:
@@ -163,7 +162,7 @@ class EmbeddedPostgres:
 
     def _started(self, home: Home, account: Account) -> Server:
         state = home.load_state()
-        running = running_postmaster(home.data)
+        running = settled_postmaster(home.data, self._start_timeout_s)
         if running is not None and state is not None:
             return _local_server(home, replace(state, port=running.port))
         if state is None and home.data.exists():
@@ -225,7 +224,7 @@ class EmbeddedPostgres:
     def _spawned(self, binaries: Binaries, home: Home, account: Account, port: int) -> ServerProcess:
         settings = {**self._settings, "listen_addresses": HOST, "port": str(port), "unix_socket_directories": ""}
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        remove = (home.data if account.is_other else home.folder) if self._folder is None else None
+        remove = home.folder if self._folder is None else None
         argv: list[str | Path] = [binaries.postgres, "-D", home.data, *options]
         return spawn_server(account, argv, log_path=home.log_path, remove=remove, detached=self._detached)
 
