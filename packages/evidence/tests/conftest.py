@@ -47,8 +47,8 @@ class Run:
 
     def writer(self, **options: Any) -> JournalWriter:
         """A journal with its first line."""
-        options = {"signer": self.signer, "record": self.record} | options
-        writer = JournalWriter.create(self.path, bundle_id=self.bundle_id, tenant=self.record.tenant, **options)
+        known: dict[str, Any] = {"bundle_id": self.bundle_id, "signer": self.signer, "record": self.record}
+        writer = JournalWriter.create(self.path, tenant=self.record.tenant, **(known | options))
         writer.append([self.started()])
         return writer
 

@@ -16,7 +16,7 @@ from clyra.spec import FormatError, spec_folder
 VECTORS = spec_folder() / "vectors" / "public" / "jcs-cyberphone"
 
 
-class Colour(str, enum.Enum):
+class Colour(enum.StrEnum):
     RED = "red"
 
 
@@ -79,8 +79,7 @@ def ours(value: object) -> bytes | None:
     try:
         return canonicalize(value)
     except FormatError as exc:
-        assert exc.code == "canonical_value"
-        return None
+        return None if exc.code == "canonical_value" else b"another code"
 
 
 @pytest.mark.parametrize("name", ["arrays", "french", "structures", "unicode", "values", "weird"])

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clyra.evidence import container
-from clyra.evidence.container import Content, ContainerWriter, EntryNames, is_entry_name, write_container
+from clyra.evidence.container import ContainerWriter, Content, EntryNames, is_entry_name, write_container
 from clyra.spec import FormatError
 
 

@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import VerificationError
-from securesystemslib.signer import SSlibKey
+from securesystemslib.signer import SSlibKey  # type: ignore[attr-defined]  # it lists no __all__
 
 from clyra.evidence.canonical import canonicalize
 from clyra.evidence.envelope import build_envelope, pae, sigstore_bundle

@@ -205,7 +205,7 @@ def test_a_first_event_that_no_line_can_hold_is_refused(run: Run) -> None:
 
 def test_a_journal_begins_with_run_started(run: Run) -> None:
     writer = JournalWriter.create(run.path, bundle_id=run.bundle_id, tenant="default", signer=None)
-    with pytest.raises(ValueError, match="begins with run.started"):
+    with pytest.raises(ValueError, match=r"begins with run\.started"):
         writer.append([run.statement()])
     with pytest.raises(ValueError, match=r"without run\.started"):
         writer.close("completed", run.start_us)

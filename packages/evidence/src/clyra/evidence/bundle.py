@@ -71,7 +71,7 @@ def new_uuid7(now_us: int, random: bytes) -> str:
     if len(random) < _RANDOM_BYTES:
         raise ValueError(f"a UUIDv7 takes {_RANDOM_BYTES} random bytes, found {len(random)}")
     noise = int.from_bytes(random[:_RANDOM_BYTES], "big")
-    high = (now_us // 1000 & (1 << 48) - 1) << 16 | 0x7000 | noise >> 68
+    high = (now_us // 1000 & (1 << 48) - 1) << 16 | 0x7000 | noise >> 62 & 0xFFF
     low = 0b10 << 62 | noise & (1 << 62) - 1
     return str(UUID(int=high << 64 | low))
 
