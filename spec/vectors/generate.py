@@ -6,17 +6,20 @@ python spec/vectors/generate.py [--check] [--suite S]
 
 import argparse
 import hashlib
+import json
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT))
 
-from forge.case import Case, decode, encode  # noqa: E402  (the toolkit lies beside this script)
+from forge.case import Case, decode, document, encode  # noqa: E402  (the toolkit lies beside this script)
 from forge.suites import journal, manifest, merkle, signature, time_log, trust, valid  # noqa: E402
 from forge.suites import json as json_suite  # noqa: E402
 from forge.suites import zip as zip_suite  # noqa: E402
+from forge.trust import NAMED  # noqa: E402
 
 SUITES: dict[str, Callable[[], Iterator[Case]]] = {
     "journal": journal.cases,
@@ -31,34 +34,34 @@ SUITES: dict[str, Callable[[], Iterator[Case]]] = {
 }
 
 
-def vectors(suite: str) -> Iterator[tuple[Path, Case]]:
-    """Yield the path and case of each vector of a suite."""
-    for case in SUITES[suite]():
-        yield ROOT / suite / case.name, case
+@cache
+def vectors(suite: str) -> dict[Path, Case]:
+    """Return the cases of a suite under the paths of their files."""
+    return {ROOT / suite / case.name: case for case in SUITES[suite]()}
 
 
 def differences(suite: str) -> list[str]:
     """Return what of a suite's folder differs from its generator."""
-    expected = dict(vectors(suite))
+    expected = vectors(suite)
     present = set((ROOT / suite).glob("*.json"))
     found = [f"{path.relative_to(ROOT)}: no generator writes it" for path in sorted(present - set(expected))]
     for path, case in expected.items():
         if path not in present:
             found.append(f"{path.relative_to(ROOT)}: missing")
         # Compressed bytes differ between builds of zlib; what they hold does not.
-        elif decode(path.read_bytes()) != decode(encode(case)):
+        elif decode(path.read_bytes()) != document(case):
             found.append(f"{path.relative_to(ROOT)}: differs from its generator")
     return found
 
 
 def write(suite: str) -> int:
     """Write the vectors of a suite that are not there as they should be; return how many the suite has."""
-    expected = dict(vectors(suite))
+    expected = vectors(suite)
     (ROOT / suite).mkdir(exist_ok=True)
     for path in set((ROOT / suite).glob("*.json")) - set(expected):
         path.unlink()
     for path, case in expected.items():
-        if not path.exists() or decode(path.read_bytes()) != decode(encode(case)):
+        if not path.exists() or decode(path.read_bytes()) != document(case):
             path.write_bytes(encode(case))
     return len(expected)
 
@@ -70,6 +73,13 @@ def sums() -> bytes:
     return "".join(f"{digest}  {name}\n" for digest, name in digests).encode()
 
 
+def test_keys() -> bytes:
+    """Return test-keys.json: the key ids that nobody may trust outside tests."""
+    keys = [{"name": key.name, "alg": key.alg, "keyid": key.keyid} for key in NAMED]
+    said = {"warning": "private keys published by forge/keys.py; never trust them", "keys": keys}
+    return json.dumps(said, indent=1).encode() + b"\n"
+
+
 def main() -> int:
     """Run the command; return its exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -79,12 +89,14 @@ def main() -> int:
     chosen = arguments.suite or sorted(SUITES)
     if arguments.check:
         found = [line for suite in chosen for line in differences(suite)]
-        if (ROOT / "SHA256SUMS").read_bytes() != sums():
-            found.append("SHA256SUMS: differs from the files")
+        for name, made in (("SHA256SUMS", sums()), ("test-keys.json", test_keys())):
+            if (ROOT / name).read_bytes() != made:
+                found.append(f"{name}: differs")
         print("\n".join(found) or f"{len(chosen)} suites as generated")
         return 1 if found else 0
     total = sum(write(suite) for suite in chosen)
     (ROOT / "SHA256SUMS").write_bytes(sums())
+    (ROOT / "test-keys.json").write_bytes(test_keys())
     print(f"{total} vectors in {len(chosen)} suites")
     return 0
 

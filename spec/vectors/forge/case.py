@@ -12,6 +12,7 @@ from typing import Any
 from forge.trust import NOW, trust_file
 
 _PACK_OVER_BYTES = 4096
+_BLOBS = ("input", "output")
 TRUSTED = ("--trust", "trust.json", "--at", NOW)
 
 
@@ -52,36 +53,38 @@ def bundle_case(
     return Case(id, description, data, code, stage, **members)
 
 
+def document(case: Case) -> dict[str, Any]:
+    """Return what a vector file says of a case, its blobs as bytes."""
+    said: dict[str, Any] = {"id": case.id, "description": case.description, "spec": "clyra.def/v0"}
+    said |= {"command": case.command, "expect": case.expect, "stage": case.stage, "exit": case.exit}
+    said |= {"warnings": sorted(case.warnings), "args": list(case.args)}
+    said |= {"input": case.input, "files": dict(case.files)}
+    return said if case.output is None else said | {"output": case.output}
+
+
 def encode(case: Case) -> bytes:
     """Return the vector file of a case."""
-    blobs = [case.input, *case.files.values(), case.output or b""]
+    said = document(case)
+    blobs = [said["input"], *said["files"].values(), said.get("output", b"")]
     packed = sum(map(len, blobs)) > _PACK_OVER_BYTES
 
     def text(data: bytes) -> str:
         return base64.b64encode(zlib.compress(data, 9) if packed else data).decode("ascii")
 
-    document: dict[str, Any] = {"id": case.id, "description": case.description, "spec": "clyra.def/v0"}
-    document |= {"command": case.command, "expect": case.expect, "stage": case.stage, "exit": case.exit}
-    document |= {"warnings": sorted(case.warnings), "args": list(case.args)}
-    document |= {"encoding": "zlib+base64" if packed else "base64"}
-    document |= {"input": text(case.input)}
-    document |= {"files": {name: text(data) for name, data in sorted(case.files.items())}}
-    if case.output is not None:
-        document["output"] = text(case.output)
-    return json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n"
+    said |= {name: text(said[name]) for name in _BLOBS if name in said}
+    said |= {"files": {name: text(data) for name, data in said["files"].items()}}
+    said |= {"encoding": "zlib+base64" if packed else "base64"}
+    return json.dumps(said, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n"
 
 
 def decode(vector: bytes) -> dict[str, Any]:
-    """Return a vector file's document with its blobs as bytes."""
-    document: dict[str, Any] = json.loads(vector)
-    packed = document.pop("encoding") == "zlib+base64"
+    """Return a vector file's document with its blobs as bytes, as ``document`` does."""
+    said: dict[str, Any] = json.loads(vector)
+    packed = said.pop("encoding") == "zlib+base64"
 
     def blob(text: str) -> bytes:
         data = base64.b64decode(text, validate=True)
         return zlib.decompress(data) if packed else data
 
-    for name in ("input", "output"):
-        if document.get(name) is not None:
-            document[name] = blob(document[name])
-    document["files"] = {name: blob(text) for name, text in document["files"].items()}
-    return document
+    said |= {name: blob(said[name]) for name in _BLOBS if name in said}
+    return said | {"files": {name: blob(text) for name, text in said["files"].items()}}

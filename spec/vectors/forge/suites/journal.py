@@ -53,7 +53,6 @@ def _stale(id: str, description: str, code: str, change: Callable[[Lines], Lines
 def _sequence() -> Iterator[Case]:
     code = "journal_seq"
     yield _stale("C01", "line removed in the middle", code, lambda lines: [*lines[:2], *lines[3:]])
-    yield _stale("C01b", "first line removed", code, lambda lines: lines[1:])
     yield _stale("C03", "two lines swapped", code, lambda lines: [*lines[:2], lines[3], lines[2], *lines[4:]])
     gap = [{**event, "seq": n + (n > 2)} for n, event in enumerate(run_events())]
     yield _case("C06", "gap in seq, links valid", code, events=gap)
@@ -91,12 +90,13 @@ def _forms() -> Iterator[Case]:
     yield _stale("C11", "empty line", canonical, lambda lines: [*lines[:3], b"", *lines[3:]])
     yield _case("C11b", "empty line at the end", canonical, journal=lambda data: data + b"\n")
     yield _case("C12", "CRLF", canonical, journal=lambda data: data.replace(b"\n", b"\r\n"))
-    spaced = {2: lambda line: line.replace(b":", b": ", 1)}
+    spaced = {0: lambda line: line.replace(b":", b": ", 1)}
     yield _case("C13", "line with a space, chain made anew", canonical, edit_line=spaced)
     yield _case("C10", "no LF at the end", "journal_framing", journal=lambda data: data[:-1])
     yield _case("C24", "empty journal", "journal_framing", journal=lambda data: b"")
     again = [{**event, "event_id": "same"} if n in (2, 4) else event for n, event in enumerate(run_events())]
     yield _case("C16", "event_id twice", "journal_event_id", events=again)
+    yield _case("C26", "first line is not run.started", "schema_invalid", events=with_count(run_events()[1:]))
     limit = 65_536
     yield _case("C20", "line of 65537 bytes", "limit_exceeded", events=_filled(limit + 1))
     yield bundle_case("C20b", "line of 65536 bytes", bundle(events=_filled(limit)))

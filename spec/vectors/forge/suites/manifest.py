@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 from forge.bundle import (
+    JOURNAL,
     MANIFEST,
     Artifact,
     Entries,
@@ -52,6 +53,11 @@ def _files() -> Iterator[Case]:
     yield case("M03b", "wrong SHA-256 in the manifest", "file_digest", manifest=put("files/1/sha256", "0" * 64))
     yield case("M04", "file is longer", "file_size", entries=_add(NODES, nodes + b"\n"))
     yield case("M04b", "wrong size in the manifest", "file_size", manifest=put("files/1/size", len(nodes) + 1))
+    yield case("M25a", "no journal", "file_missing", manifest=drop("files/2"), entries=_move(JOURNAL, None))
+    yield case("M25b", "journal of another role", "file_missing", manifest=put("files/2/role", "artifact"))
+    outside = put("files/2/external", {})
+    yield case("M25c", "journal is external", "file_missing", manifest=outside, entries=_move(JOURNAL, None))
+    yield case("M25d", "external file in the container", "file_unlisted", manifest=put("files/1/external", {}))
     other = seal(Layers(bundle_id=OTHER_BUNDLE_ID)).entries[MANIFEST]
     exchanged = bundle(entries=_add(MANIFEST, other))
     yield bundle_case("M14", "manifest of another bundle", exchanged, "subject_mismatch", "manifest")
@@ -96,7 +102,6 @@ def _externals() -> Iterator[Case]:
     others = {"trust.json": trust_file(), "blobs/other.json": b"{}"}
     yield bundle_case("M11b", "external file not among those supplied", data, warnings=missing, files=others, args=args)
     for id, description, files, good in (
-        ("M11c", "external file supplied by digest", {by_digest: LARGE.data}, True),
         ("M11d", "external file supplied by path", {f"blobs/{LARGE_PATH}": LARGE.data}, True),
         ("M12a", "external file with other bytes", {by_digest: flip(LARGE.data, 9)}, False),
         ("M12b", "external file with other bytes, by path", {f"blobs/{LARGE_PATH}": flip(LARGE.data, 9)}, False),
@@ -160,14 +165,12 @@ def _anchors() -> Iterator[Case]:
     schema = ("schema_invalid", "manifest")
     duckdb, unlisted = put("run/adapter", "duckdb"), put("run/adapter", "sqlite")
     yield case("M19a", "a write and no anchor", [], *missing)
-    yield case("M19b", "a write and an anchor of another system", [_none("snowflake", "not_supported")], *missing)
+    yield case("M19b", "a write and an anchor of another system", [_none("duckdb", "not_supported")], *missing)
     unknown = _writing("frobnicate")
     yield case("M19c", "an unknown verb writes", [], *missing, events=unknown)
     yield case("M19d", "a failed write is a write", [], *missing, events=_writing("update", status="error"))
     yield case("M19e", "no write and no anchor", [], events=_writing("select"))
-    yield case(
-        "M19f", "an anchor of another system beside the right one", [_none("snowflake", "not_supported"), anchor()]
-    )
+    yield case("M19f", "an anchor of another system beside the right one", [_none("duckdb", "not_supported"), anchor()])
     yield case("M22a", "DuckDB has no anchors", [_none("duckdb", "not_supported")], manifest=duckdb)
     yield case("M22b", "Postgres has anchors", [_none("postgres", "not_supported")], warn=True)
     yield case("M22c", "capture failed", [_none("postgres", "capture_failed")], warn=True)

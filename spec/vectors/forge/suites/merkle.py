@@ -44,7 +44,7 @@ def _trees() -> Iterator[Case]:
     for id, size in (("T05a", 4), ("T05b", 2)):
         data = bundle(sealed_manifest=put("tree/size", size))
         yield bundle_case(id, f"tree: size relabelled to {size}", data, "tree_size", "files")
-    in_base64 = bundle(sealed_manifest=put("tree/root", b64(root)))
+    in_base64 = bundle(sealed_manifest=put("tree/root", b64(root)), statement=put("predicate/merkle_root", root.hex()))
     yield bundle_case("T12a", "tree: root in base64", in_base64, "schema_invalid", "manifest")
 
 

@@ -15,6 +15,7 @@ from forge.bundle import (
     MANIFEST,
     PAYLOAD_TYPE,
     SIGSTORE,
+    SPEC,
     Artifact,
     Entries,
     Layers,
@@ -397,6 +398,8 @@ def _statements() -> Iterator[Case]:
     pef, pef_type = "clyra.pef/v0", "https://clyra.io/pef/v0"
     yield case("S29a", "predicateType of PEF, predicate of DEF", "predicate_type", put("predicateType", pef_type))
     yield case("S29b", "predicateType of DEF, predicate of PEF", "predicate_type", put("predicate/spec", pef))
+    other_manifest = bundle(manifest=put("spec", pef), statement=put("predicate/spec", SPEC))
+    yield _case("S29c", "Statement of DEF, manifest of PEF", other_manifest, "predicate_type", "manifest")
     yield case("S30a", "two subjects, the second matches", "subject_count", _second_subject)
     yield case("S30b", "no subject", "subject_count", put("subject", []))
     yield case("S31a", "digest as SHA-512 only", "subject_digest", put("subject/0/digest", {"sha512": "0" * 128}))
@@ -437,7 +440,6 @@ def _sigstore() -> Iterator[Case]:
         "attestation_mismatch",
         "envelope",
     )
-    yield _case("X04c", "sigstore form of the same envelope", bundle(entries=attached(lambda document: document)))
     tsr = bundle(entries=lambda entries: {**entries, "attestations/manifest.7.tsr": b"0\x00"})
     yield _case("L18a", "timestamp of a signature that is not there", tsr, "attestation_mismatch", "time")
 

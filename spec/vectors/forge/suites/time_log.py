@@ -48,7 +48,8 @@ def _own_leaves() -> list[bytes]:
 
 
 def _log() -> Log:
-    return Log([*_runs(LEAVES_BEFORE // 2), *_own_leaves(), *_runs(LEAVES_BEFORE // 2 + 2)[LEAVES_BEFORE:]])
+    """Return a log of eight leaves, the good bundle's being the sixth."""
+    return Log([*_runs(2), *_own_leaves(), *_runs(3)[LEAVES_BEFORE:]])
 
 
 def _proved(id: str, description: str, proof: bytes, *verdict: Any, trust: bytes | None = None, **members: Any) -> Case:
@@ -75,7 +76,11 @@ def _checkpoints() -> Iterator[Case]:
         ("L05b", "signed under another origin", signed(body, name=OTHER_ORIGIN)),
         ("L05c", "wrong key hash", wrong_hint),
         ("L05d", "without a signature", text + b"\n"),
-        ("L05e", "signature over another text", note_text([ORIGIN, "9", body[2]]) + checkpoint[len(text) :]),
+        (
+            "L05e",
+            "signature over another text",
+            text + b"\n" + signature_line(note_text([ORIGIN, "8", bytes(32)]), ORIGIN, LOG),
+        ),
         ("L05f", "signature line with an ASCII dash", checkpoint.replace("\u2014".encode(), b"-")),
         ("L05g", "signature cut off", signature[0] + b" " + signature[2][:40] + b"\n"),
         ("L06a", "extension line", signed([*body, "time 1769847305"])),

@@ -62,7 +62,8 @@ def _text(data: bytes) -> Artifact:
 
 
 def _signers() -> Iterator[Case]:
-    yield _case("V10", "ECDSA P-256", keys=(entry(ECDSA),), signers=(ECDSA,))
+    user = put("producer/signer", "user")
+    yield _case("V10", "ECDSA P-256, the user's key", keys=(entry(ECDSA),), signers=(ECDSA,), manifest=user)
     yield _case("V11", "RSA-PSS 2048", keys=(entry(RSA),), signers=(RSA,))
     large = TestKey("large rsa", "rsa-pss-sha256", bits=3072)
     yield _case("V11b", "RSA-PSS 3072", keys=(entry(large),), signers=(large,))
@@ -77,7 +78,6 @@ def _signers() -> Iterator[Case]:
     yield _case("V14", "one of two trusted keys", keys=several)
     yield _case("V15", "one key signs twice", keys=(entry(BUNDLE),), signers=(BUNDLE, BUNDLE))
     yield _case("V16", "sigstore form beside", entries=_with_sigstore)
-    yield _case("V17", "the user's key", manifest=put("producer/signer", "user"))
     rotated = (entry(BUNDLE, valid_from="2026-01-31T08:15:04.200000Z"),)
     yield _case("V18", "key valid from closed_at on", keys=rotated)
     windows = {"min_spec": "v0", "skew_s": 0, "max_seal_lag_s": 60, "tsa_roots": [], "require": []}
