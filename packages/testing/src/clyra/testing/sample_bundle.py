@@ -68,10 +68,12 @@ def layered_project(count: int) -> dict[str, list[str]]:
     """Nodes of a made-up project of ``count`` nodes, a tenth of them sources, each reading up to three others."""
     ids = [f"source.big.raw.table_{at}" if at < count // 10 else f"model.big.model_{at:05d}" for at in range(count)]
     parents: dict[str, list[str]] = {}
+    stage_size = max(1, count // 10)
     for at, unique_id in enumerate(ids):
-        first = max(0, at - count // 6 - 1)
-        read = {ids[first + (at * step) % (at - first)] for step in (7, 13, 31)} if at >= count // 10 and at else set()
-        parents[unique_id] = sorted(read - {unique_id})
+        stage = at // stage_size
+        before = ids[max(0, stage - 2) * stage_size : stage * stage_size]
+        read = {before[(at * step) % len(before)] for step in (7, 13, 31)} if before else set()
+        parents[unique_id] = sorted(read)
     return parents
 
 
