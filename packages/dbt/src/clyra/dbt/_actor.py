@@ -15,10 +15,18 @@ from clyra.dbt import _schema_text
 
 HIDDEN = "***"
 
-_ACTORS = ("GITHUB_ACTOR", "GITLAB_USER_LOGIN", "BUILDKITE_BUILD_CREATOR_EMAIL", "CIRCLE_USERNAME", "BUILD_REQUESTEDFOREMAIL")
+_ACTORS = (
+    "GITHUB_ACTOR",
+    "GITLAB_USER_LOGIN",
+    "BUILDKITE_BUILD_CREATOR_EMAIL",
+    "CIRCLE_USERNAME",
+    "BUILD_REQUESTEDFOREMAIL",
+)
 _DICTIONARIES = frozenset(("--vars", "--args"))
 _TEXTS = frozenset(("--inline", "--inline-direct", "--warn-error-options", "--sqlparse"))
-_SECRET_OPTION = re.compile(r"--?[\w-]*(?:password|passwd|secret|token|credential|api[-_]?key|private[-_]?key)[\w-]*", re.I)
+_SECRET_OPTION = re.compile(
+    r"--?[\w-]*(?:password|passwd|secret|token|credential|api[-_]?key|private[-_]?key)[\w-]*", re.I
+)
 _URL_USER = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/\s]+@")
 _QUERY_SECRET = re.compile(r"((?:password|passwd|secret|token|sig|signature|key|pwd)=)[^&\s;]+", re.I)
 _LOOKS_SECRET = re.compile(

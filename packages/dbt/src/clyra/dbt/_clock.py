@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -26,7 +25,6 @@ class Clock(Protocol):
         """``size`` random bytes."""
 
 
-@dataclass(frozen=True, slots=True)
 class SystemClock:
     """The clocks and the randomness of the machine."""
 

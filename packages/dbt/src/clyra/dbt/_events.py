@@ -99,7 +99,7 @@ class EventRecorder:
             if result is not None and state.sent is not None:
                 state.sent.sent_sha256 = _statements.sent_by_driver(result[1])
             _statements.settle(state, session.clock, status=status)
-            session.drain_if_old(state)
+            session.drain_if_due(state)
         except Exception as exc:  # noqa: BLE001 - recording must not break a run
             session.degrade("statements", exc)
         finally:
@@ -129,7 +129,7 @@ class EventRecorder:
         _statements.on_status(state, data)
         if state.call is None:
             _statements.settle(state, self.session.clock)
-            self.session.drain_if_old(state)
+            self.session.drain_if_due(state)
 
     def _node_start(self, data: DbtObject, _state: ThreadState) -> None:
         self.session.begun.add(data.node_info.unique_id)

@@ -15,7 +15,16 @@ from clyra.dbt import _schema_text
 
 TESTS = frozenset(("test", "unit_test"))
 FAILED = frozenset(("error", "fail", "runtime_error"))
-_COLLECTIONS = ("nodes", "sources", "unit_tests", "exposures", "saved_queries", "functions", "metrics", "semantic_models")
+_COLLECTIONS = (
+    "nodes",
+    "sources",
+    "unit_tests",
+    "exposures",
+    "saved_queries",
+    "functions",
+    "metrics",
+    "semantic_models",
+)
 
 
 @dataclass(frozen=True, slots=True)

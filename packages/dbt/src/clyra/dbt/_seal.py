@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from clyra.dbt import _nodes, _schema_text, _statements
 from clyra.dbt._dbt_object import DbtObject
+from clyra.dbt._log_entry import enter
 from clyra.dbt._record import run_record
 from clyra.dbt._session import Session, tell
 from clyra.spec import ClyraError, UnavailableError
@@ -183,20 +184,17 @@ def _log(session: Session, sealed: SealedBundle) -> None:
     if session.log is None:
         return
     try:
-        index = session.log.append(session.leaf(sealed.manifest_sha256))
-        if index is not None:
-            proof = sealed.path.with_name(f"{sealed.bundle_id}.tlog-proof")
-            proof.write_bytes(session.log.prove(index))
+        enter(session.log, sealed)
     except (ClyraError, OSError) as exc:
         tell(f"the bundle is sealed and its entry in the log is pending: {_reason(exc)}")
 
 
 def _failed(session: Session, exc: ClyraError | OSError) -> None:
-    from dbt.cli.exceptions import ExceptionExit
-    from dbt.events.types import MainEncounteredError
     from dbt_common.events.functions import fire_event
 
     from clyra.dbt.errors import RecorderStop
+    from dbt.cli.exceptions import ExceptionExit
+    from dbt.events.types import MainEncounteredError
 
     with suppress(ClyraError, OSError, ValueError):
         # The journal's lock goes, so that `clyra dbt seal --recover` finds it once there is room again.

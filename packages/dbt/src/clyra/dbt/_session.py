@@ -27,6 +27,7 @@ from clyra.dbt._build import Build, BuildProbe
 from clyra.dbt._clock import Clock
 from clyra.dbt._identity import Identity, claim_part, identify, on_recorder_failure
 from clyra.dbt._invocation import DbtInvocation
+from clyra.dbt._log_entry import leaf_of
 from clyra.dbt._nodes import Outcome
 from clyra.dbt._statements import Event, ThreadState
 from clyra.dbt._version import installed
@@ -135,10 +136,14 @@ class Session:
         """Collect ``event`` on its thread."""
         state.events.append(event)
 
-    def drain_if_old(self, state: ThreadState) -> None:
-        """Hand over what this thread has collected if it has waited long."""
+    def drain_if_due(self, state: ThreadState) -> None:
+        """Hand over what this thread has collected if it has waited long, or if no node will finish on this thread."""
         events = state.events
-        if events and self.clock.now_us() - events[0][1] > _LONGEST_WAIT_US:
+        if not events:
+            return
+        unique_id = events[-1][2].get("unique_id")
+        outside = not isinstance(unique_id, str) or unique_id.startswith("operation")
+        if outside or self.clock.now_us() - events[0][1] > _LONGEST_WAIT_US:
             self.drain(state)
 
     def drain(self, state: ThreadState) -> None:
@@ -176,11 +181,10 @@ class Session:
         self._probe.abandon()
 
     def _open(self) -> None:
+        from clyra.dbt._record import run_record
         from clyra.evidence.journal import JournalWriter
         from clyra.evidence.project_log import ProjectLog
         from clyra.evidence.signer import load_signer
-
-        from clyra.dbt._record import run_record
 
         self.build = self._probe.build(self.dbt.source_paths)
         self.created_at_us = self.clock.now_us()
@@ -201,21 +205,17 @@ class Session:
         self.log = ProjectLog(
             self.folder.log_dir, project=self.dbt.project_name, signer=load_signer("log", self.environ)
         )
-        self.log.append(self.leaf(None))
-        for setting in self.identity.refused:
-            self.degrade(
-                "identity", ClyraError(f"{setting} is no id and was passed over", code="session_tag_invalid")
-            )
-
-    def leaf(self, manifest_sha256: str | None) -> dict[str, object]:
-        """The leaf of the log that says the run was opened, or sealed with this manifest."""
-        return {
-            "tenant": self.identity.tenant,
-            "run_id": self.identity.run_id,
-            "part": self.part,
-            "bundle_id": self.identity.bundle_id,
-            "manifest_sha256": manifest_sha256,
-        }
+        identity = self.identity
+        opened = leaf_of(
+            tenant=identity.tenant,
+            run_id=identity.run_id,
+            part=self.part,
+            bundle_id=identity.bundle_id,
+            manifest_sha256=None,
+        )
+        self.log.append(opened)
+        for setting in identity.refused:
+            self.degrade("identity", ClyraError(f"{setting} is no id and was passed over", code="session_tag_invalid"))
 
     def _started(self) -> dict[str, object]:
         dbt, identity = self.dbt, self.identity
@@ -226,7 +226,7 @@ class Session:
             "argv": scrub_argv(dbt.argv, self.environ, dbt.dictionary_names()),
             "target_name": _schema_text.name_or_none(dbt.target_name),
             "adapter_type": None if dbt.adapter_type is None else _schema_text.word(dbt.adapter_type),
-            "versions": {**dbt.versions(), "clyra_dbt": installed().version},
+            "versions": {**dbt.versions(), "clyra": installed().version},
             "gates": {
                 "run": self.on_failure == "stop",
                 "statement_wrap": False,

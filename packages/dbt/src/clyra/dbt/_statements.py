@@ -12,7 +12,6 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from clyra.dbt import _schema_text
@@ -34,41 +33,58 @@ class QueryStatus(Protocol):
     query_id: str
 
 
-@dataclass(slots=True)
+# Plain classes: creating a data class costs half a millisecond, and every dbt run imports this.
 class Call:
     """An ``add_query`` that is under way: the whole text, dbt's query comment, whether values are bound to it."""
 
-    sql: str
-    comment: str
-    bound: bool
+    __slots__ = ("bound", "comment", "sql")
+
+    def __init__(self, sql: str, comment: str, *, bound: bool) -> None:
+        self.sql = sql
+        self.comment = comment
+        self.bound = bound
 
 
-@dataclass(slots=True)
 class Sent:
     """A statement that was sent and whose outcome may not be known yet."""
 
-    text: str
-    body: str
-    unique_id: str | None
-    batch_id: str | None
-    started_us: int
-    sent_sha256: str = ""
-    status: str = "unknown"
-    rows: int | None = None
-    query_id: str | None = None
-    elapsed_us: int | None = None
+    __slots__ = (
+        "batch_id",
+        "body",
+        "elapsed_us",
+        "query_id",
+        "rows",
+        "sent_sha256",
+        "started_us",
+        "status",
+        "text",
+        "unique_id",
+    )
+
+    def __init__(self, text: str, body: str, unique_id: str | None, batch_id: str | None, started_us: int) -> None:
+        self.text = text
+        self.body = body
+        self.unique_id = unique_id
+        self.batch_id = batch_id
+        self.started_us = started_us
+        self.sent_sha256 = ""
+        self.status = "unknown"
+        self.rows: int | None = None
+        self.query_id: str | None = None
+        self.elapsed_us: int | None = None
 
 
-@dataclass(slots=True)
 class ThreadState:
     """What one thread of dbt has collected and not yet handed over."""
 
-    events: list[Event] = field(default_factory=list)
-    collected_since_us: int = 0
-    cpu_us: int = 0
-    batch_id: str | None = None
-    call: Call | None = None
-    sent: Sent | None = None
+    __slots__ = ("batch_id", "call", "cpu_us", "events", "sent")
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.cpu_us = 0
+        self.batch_id: str | None = None
+        self.call: Call | None = None
+        self.sent: Sent | None = None
 
 
 def on_query(state: ThreadState, text: str, unique_id: str | None, clock: Clock) -> None:

@@ -15,7 +15,7 @@ from clyra.spec import verb_writes
 
 _LEADING = re.compile(r"(?:\s+|--[^\n]*(?:\n|\Z)|/\*.*?\*/|[(;])*([A-Za-z][A-Za-z0-9_]{0,63})?", re.DOTALL)
 _LEADING_COMMENT = re.compile(r"\s*/\*.*?\*/\s*", re.DOTALL)
-_TOKEN = re.compile(
+_LEXEME = re.compile(
     r"--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|`[^`]*`"
     r"|\$(?P<tag>[A-Za-z_]*)\$.*?\$(?P=tag)\$|(?P<mark>[();])|(?P<word>[A-Za-z_][A-Za-z0-9_$]*)",
     re.DOTALL,
@@ -66,9 +66,9 @@ def body_of(sql: str, comment: str | None) -> str:
     return sql
 
 
-def _tokens(sql: str) -> Iterator[str]:
+def _lexemes(sql: str) -> Iterator[str]:
     """Words in lower case and the marks ``( ) ;``, in order; strings, quoted names and comments are passed over."""
-    for found in _TOKEN.finditer(sql):
+    for found in _LEXEME.finditer(sql):
         if found["word"]:
             yield found["word"].lower()
         elif found["mark"]:
@@ -80,25 +80,25 @@ def _verb_after_with(sql: str) -> str:
     depth = 0
     before = ""
     main = ""
-    for token in _tokens(sql):
-        if token == "(":
+    for lexeme in _lexemes(sql):
+        if lexeme == "(":
             depth += 1
-        elif token == ")":
+        elif lexeme == ")":
             depth -= 1
-        elif depth and before == "(" and token in _IN_WITH:
-            return token
-        elif not depth and token in _AFTER_WITH and not main:
-            main = token
+        elif depth and before == "(" and lexeme in _IN_WITH:
+            return lexeme
+        elif not depth and lexeme in _AFTER_WITH and not main:
+            main = lexeme
         elif not depth and before == ";":
             # A second statement behind the first: judged as one that writes unless it is known not to.
-            main = token if verb_writes(token) else main
-        before = token
+            main = lexeme if verb_writes(lexeme) else main
+        before = lexeme
     return main or _NO_VERB
 
 
 def _explained(sql: str) -> str:
     """``explain``, or the statement it executes: ``explain analyze`` runs what it explains."""
-    words = [token for token in _tokens(sql) if token not in "();"]
+    words = [lexeme for lexeme in _lexemes(sql) if lexeme not in "();"]
     if "analyze" not in words[1:12] and "analyse" not in words[1:12]:
         return "explain"
     return next((word for word in words[1:] if word in _EXECUTED and verb_writes(word)), "select")
@@ -107,18 +107,18 @@ def _explained(sql: str) -> str:
 def _selects_into(sql: str) -> bool:
     """True for ``select ... into t from ...``, which makes a table."""
     depth = 0
-    for token in _tokens(sql):
-        if token in "()":
-            depth += 1 if token == "(" else -1
-        elif token == "into" and not depth:
+    for lexeme in _lexemes(sql):
+        if lexeme in "()":
+            depth += 1 if lexeme == "(" else -1
+        elif lexeme == "into" and not depth:
             return True
     return False
 
 
 def _first_writing(sql: str, first: str) -> str:
     before = ";"
-    for token in _tokens(sql):
-        if before in _OPENERS and token not in _OPENERS and token not in "()" and verb_writes(token):
-            return token
-        before = token
+    for lexeme in _lexemes(sql):
+        if before in _OPENERS and lexeme not in _OPENERS and lexeme not in "()" and verb_writes(lexeme):
+            return lexeme
+        before = lexeme
     return first

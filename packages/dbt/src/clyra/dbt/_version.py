@@ -4,13 +4,12 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, distribution
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Installed:
+class Installed(NamedTuple):
     """The installed distribution; ``source_digest`` is the SHA-256 of its list of files with their digests."""
 
     version: str

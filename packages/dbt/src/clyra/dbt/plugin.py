@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from typing import ClassVar
 
-from dbt.plugins.manager import dbtPlugin
 from dbt_common.events.event_manager_client import get_event_manager
 
 from clyra.dbt import _seal
@@ -20,6 +19,7 @@ from clyra.dbt._invocation import DbtInvocation
 from clyra.dbt._process import Termination
 from clyra.dbt._session import Session, tell
 from clyra.dbt._statements import Active
+from dbt.plugins.manager import dbtPlugin
 
 
 class ClyraPlugin(dbtPlugin):
