@@ -14,10 +14,12 @@ from clyra.evidence.canonical import canonicalize
 from clyra.evidence.folder import EvidenceFolder
 from clyra.evidence.journal import ClosedJournal, JournalWriter
 from clyra.evidence.project_log import ProjectLog, StoredLog
+from clyra.evidence.reader import Bundle, open_bundle
 from clyra.evidence.recovery import OpenJournal, RecoveredJournal, find_open_journals, recover_journal
 from clyra.evidence.signer import Signer, load_signer
 
 __all__ = [
+    "Bundle",
     "ClosedJournal",
     "EvidenceFolder",
     "JournalWriter",
@@ -35,6 +37,7 @@ __all__ = [
     "instant",
     "load_signer",
     "new_uuid7",
+    "open_bundle",
     "recover_journal",
     "seal_bundle",
 ]

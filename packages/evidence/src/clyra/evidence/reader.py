@@ -7,7 +7,6 @@ Nothing is verified here: what is read is what the file says. Whether it may be 
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,12 +14,15 @@ from functools import cached_property
 from hashlib import sha256
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from clyra.evidence.summary import Summary, summarize
 from clyra.spec import FormatError
+
+if TYPE_CHECKING:
+    from zipfile import ZipFile, ZipInfo
 
 ENVELOPE = "attestations/manifest.dsse.json"
 JOURNAL = "journal.ndjson"
@@ -28,6 +30,7 @@ MANIFEST = "manifest.json"
 NODES = "artifacts/nodes.json"
 
 _SPECS = frozenset(("clyra.def/v0", "clyra.pef/v0"))
+_STORED = 0
 _MAX_LINE_BYTES = 65_536
 _MAX_DOCUMENT_BYTES = 1 << 28
 _SHAPE_ERRORS = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
@@ -172,13 +175,16 @@ class Bundle:
         return None
 
     @contextmanager
-    def _opened(self) -> Iterator[zipfile.ZipFile]:
+    def _opened(self) -> Iterator[ZipFile]:
+        # Writers import this package on the path of every dbt run and read no bundle.
+        from zipfile import BadZipFile, ZipFile
+
         try:
-            with zipfile.ZipFile(self.path) as archive:
+            with ZipFile(self.path) as archive:
                 yield archive
         except OSError as exc:
             raise _unreadable(self.path, exc.strerror or str(exc)) from exc
-        except (zipfile.BadZipFile, EOFError, NotImplementedError, UnicodeDecodeError) as exc:
+        except (BadZipFile, EOFError, NotImplementedError, UnicodeDecodeError) as exc:
             raise _unreadable(self.path, "it is not a bundle's container") from exc
 
 
@@ -191,13 +197,13 @@ def open_bundle(path: str | PathLike[str]) -> Bundle:
     return Bundle(Path(path))
 
 
-def _entry(archive: zipfile.ZipFile, name: str, path: Path) -> zipfile.ZipInfo:
+def _entry(archive: ZipFile, name: str, path: Path) -> ZipInfo:
     try:
         info = archive.getinfo(name)
     except KeyError as exc:
         raise _unreadable(path, f"it holds no {name}") from exc
     # Bundles are stored, so nothing can unfold to more than the file has.
-    if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
+    if info.compress_type != _STORED or info.flag_bits & 1:
         raise _unreadable(path, f"{name} is compressed or encrypted, which a bundle's entries never are")
     return info
 
