@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from forge.edits import Json
 from forge.trust import NOW, trust_file
 
 _PACK_OVER_BYTES = 4096
@@ -51,6 +52,20 @@ def bundle_case(
     """Return a case of verify-bundle, with the good bundle's trust file unless ``files`` or ``args`` are given."""
     members.setdefault("files", {"trust.json": trust_file()} if "args" not in members else {})
     return Case(id, description, data, code, stage, **members)
+
+
+def signature_case(
+    id: str, description: str, data: bytes, *verdict: Any, keys: tuple[Json, ...] = (), **members: Any
+) -> Case:
+    """Return a case with a trust file of ``keys``, and ``threshold`` and the like in it."""
+    warnings = members.pop("warnings", ())
+    files = {"trust.json": trust_file(*keys, **members)}
+    return bundle_case(id, description, data, *verdict, files=files, warnings=warnings)
+
+
+def invalid_case(id: str, description: str, data: bytes, **members: Any) -> Case:
+    """Return a case that is refused as ``signature_invalid``."""
+    return signature_case(id, description, data, "signature_invalid", "signature", **members)
 
 
 def document(case: Case) -> dict[str, Any]:
