@@ -19,6 +19,8 @@ from pathlib import Path
 from sybil import Example, Sybil
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
 
+pytest_plugins = ["clyra.testing.plugin"]
+
 ROOT = Path(__file__).resolve().parent
 PROJECT = "harbor_shop"
 

@@ -16,9 +16,6 @@ import pytest
 
 from clyra.postgres import Binaries
 from clyra.postgres.binaries import iter_binaries
-from clyra.testing.plugin import postgres_dsn, postgres_server
-
-__all__ = ["postgres_dsn", "postgres_server"]
 
 PACKAGES = Path(__file__).resolve().parents[2]
 RunUnprivileged = Callable[..., subprocess.CompletedProcess[str]]

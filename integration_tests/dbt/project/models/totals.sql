@@ -1,0 +1,1 @@
+select count(*) as ships, sum(tons) as tons from {{ ref('heavy') }}

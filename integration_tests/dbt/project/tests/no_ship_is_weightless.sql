@@ -1,0 +1,1 @@
+select * from {{ ref('log') }} where id is null
