@@ -113,7 +113,7 @@ def _facts(result: Verification, manifest: Mapping[str, Any]) -> Iterator[tuple[
     references = f"references: {result.references.checked} of {result.references.listed} checked"
     yield "files", f"{len(manifest['files'])} listed; {external}; {references}"
     if result.log is not None:
-        yield "log", plain(f"entry {result.log.index} of {result.log.size} in {result.log.origin}")
+        yield "log", plain(f"entry {result.log.position} of {result.log.size} in {result.log.origin}")
     if manifest["risk"] is not None:
         yield "risk", f"{manifest['risk']['score']} of 100, {manifest['risk']['band']}"
 

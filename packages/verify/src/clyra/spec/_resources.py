@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@lru_cache(maxsize=1)
 def spec_folder() -> Path:
     """The folder that holds the specification's files.
 
@@ -22,12 +22,18 @@ def spec_folder() -> Path:
     """
     from pathlib import Path
 
-    packed = Path(__file__).parent / "data"
-    if packed.is_dir():
+    return Path(_folder())
+
+
+@lru_cache(maxsize=1)
+def _folder() -> str:
+    here = os.path.dirname(os.path.abspath(__file__))
+    packed = os.path.join(here, "data")
+    if os.path.isdir(packed):
         return packed
-    checkout = Path(__file__).parents[5] / "spec"
-    if (checkout / "errors.md").is_file():
-        return checkout
+    checkout = os.path.join(here, *[os.pardir] * 5, "spec")
+    if os.path.isfile(os.path.join(checkout, "errors.md")):
+        return os.path.normpath(checkout)
     raise FileNotFoundError("the clyra-verify installation holds no specification data; install it again")
 
 
@@ -35,13 +41,14 @@ def read_json(name: str) -> dict[str, Any]:
     """The JSON document ``name``, a path relative to the specification's folder."""
     import json
 
-    return cast("dict[str, Any]", json.loads((spec_folder() / name).read_bytes()))
+    with open(os.path.join(_folder(), *name.split("/")), "rb") as file:
+        return cast("dict[str, Any]", json.loads(file.read()))
 
 
 def schema(name: str) -> dict[str, Any]:
     """The JSON Schema of ``name``: ``def_v0``, ``statement``, ``journal_event``, ``trust``, ``lineage``, ``types``."""
     for folder in ("def/schemas", "common/schemas"):
-        if (spec_folder() / folder / f"{name}.schema.json").is_file():
+        if os.path.isfile(os.path.join(_folder(), folder, f"{name}.schema.json")):
             return read_json(f"{folder}/{name}.schema.json")
     raise KeyError(name)
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from base64 import b64decode, b64encode, urlsafe_b64encode
+from binascii import a2b_base64, b2a_base64
 
 
 def decode_standard(text: str) -> bytes:
@@ -12,8 +12,8 @@ def decode_standard(text: str) -> bytes:
     Raises:
         ValueError: It is not.
     """
-    data = b64decode(text.encode("ascii"), validate=True)
-    if b64encode(data).decode() != text:
+    data = a2b_base64(text.encode("ascii"), strict_mode=True)
+    if b2a_base64(data, newline=False) != text.encode("ascii"):
         raise ValueError("not the base64 of its bytes")
     return data
 
@@ -24,10 +24,13 @@ def decode_either(text: str) -> bytes:
     Raises:
         ValueError: It is neither.
     """
-    data = b64decode(text.encode("ascii").translate(_TO_STANDARD), validate=True)
-    if text not in (b64encode(data).decode(), urlsafe_b64encode(data).decode()):
+    given = text.encode("ascii")
+    data = a2b_base64(given.translate(_TO_STANDARD), strict_mode=True)
+    standard = b2a_base64(data, newline=False)
+    if given not in (standard, standard.translate(_TO_URL_SAFE)):
         raise ValueError("not the base64 of its bytes")
     return data
 
 
+_TO_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _TO_STANDARD = bytes.maketrans(b"-_", b"+/")

@@ -31,9 +31,9 @@ _CENTRAL_START = b"PK\x01\x02" + struct.pack("<H", 0x0314) + _SHARED
 _CENTRAL_END = struct.pack("<HHI", 0, 0, 0o100644 << 16)
 
 _SEGMENT = rb"[a-z0-9_](?:[A-Za-z0-9_.=-]*[A-Za-z0-9_=-])?"
-_NAME = re.compile(rb"%s(?:/%s)*" % (_SEGMENT, _SEGMENT))
-_DEVICE = re.compile(rb"(?:^|/)(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\.|/|$)", re.IGNORECASE)
-_TIMESTAMP = re.compile(r"attestations/manifest\.(0|[1-9][0-9]{0,8})\.tsr")
+_NAME = rb"%s(?:/%s)*" % (_SEGMENT, _SEGMENT)
+_DEVICE = rb"(?i:(?:^|/)(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\.|/|$))"
+_TIMESTAMP = r"attestations/manifest\.(0|[1-9][0-9]{0,8})\.tsr"
 
 ENVELOPE = "attestations/manifest.dsse.json"
 SIGSTORE = "attestations/manifest.sigstore.json"
@@ -89,7 +89,7 @@ class Container:
 
     def timestamps(self) -> dict[int, str]:
         """Names of the timestamp tokens by the number of the signature they are about."""
-        matches = (_TIMESTAMP.fullmatch(name) for name in self.entries)
+        matches = (re.fullmatch(_TIMESTAMP, name) for name in self.entries if name.endswith(".tsr"))
         return {int(match[1]): match[0] for match in matches if match}
 
     def listed_names(self) -> list[str]:
@@ -211,7 +211,7 @@ class _Names:
         """
         if len(name) > MAX_NAME_BYTES:
             raise Refusal("limit_exceeded", f"a name of {len(name)} bytes, at most 512 are allowed", stage="input")
-        if not _NAME.fullmatch(name) or _DEVICE.search(name):
+        if not re.fullmatch(_NAME, name) or re.search(_DEVICE, name):
             raise Refusal("zip_name", f"the name {name!r} is not one that a bundle has")
         folded = name.lower()
         folders = {folded[:at] for at, char in enumerate(folded) if char == 0x2F}
@@ -226,7 +226,7 @@ class _Names:
 
 def _check_attestations(entries: dict[str, Entry]) -> None:
     for name in entries:
-        if name.startswith("attestations/") and name not in (ENVELOPE, SIGSTORE) and not _TIMESTAMP.fullmatch(name):
+        if name.startswith("attestations/") and name not in (ENVELOPE, SIGSTORE) and not re.fullmatch(_TIMESTAMP, name):
             raise Refusal("attestation_unknown", f"{name!r} is not an attestation that the format has")
     if ENVELOPE not in entries:
         raise Refusal("envelope_missing", f"there is no {ENVELOPE}: the bundle was never sealed, or was stripped")

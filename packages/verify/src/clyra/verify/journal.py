@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from clyra.spec import schema, verb_writes
@@ -46,14 +45,14 @@ class Recovery(NamedTuple):
     note_size: int | None
 
 
-@dataclass(slots=True)
 class Recount:
     """What a pass over the journal found: counts as ``spec/def/def_v0.md`` defines them, and recoveries."""
 
-    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_RUN_COUNTS, 0))
-    decisions: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_DECISIONS, 0))
-    recoveries: list[Recovery] = field(default_factory=list)
-    prefix_root: bytes | None = None
+    def __init__(self) -> None:
+        self.counts = dict.fromkeys(_RUN_COUNTS, 0)
+        self.decisions = dict.fromkeys(_DECISIONS, 0)
+        self.recoveries: list[Recovery] = []
+        self.prefix_root: bytes | None = None
 
 
 class _Line(NamedTuple):

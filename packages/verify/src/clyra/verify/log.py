@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
@@ -15,16 +14,14 @@ from clyra.verify.canonical import read_canonical
 from clyra.verify.merkle import HASH_SIZE, Tree, leaf_hash
 from clyra.verify.note import MAX_NOTE_BYTES, TreeHead, check_log_signature, parse_tree_head
 from clyra.verify.result import Verification
+from clyra.verify.schema import compiled_type
 from clyra.verify.trust import Trust
 
 TILE_WIDTH = 256
 # 256 entries, each of at most 65,535 bytes behind its length.
 _MAX_ENTRY_TILE = TILE_WIDTH * (2 + 0xFFFF)
-_MEMBERS = {"tenant", "run_id", "part", "bundle_id", "manifest_sha256"}
-_TAG = re.compile(r"[A-Za-z0-9_.@:-]{1,128}")
-_UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-_MAX_INTEGER = 2**53 - 1
+# Members of a leaf and the definitions of types.schema.json that they are of.
+_MEMBERS = {"tenant": "tag", "run_id": "tag", "part": "count", "bundle_id": "uuid7", "manifest_sha256": "sha256"}
 
 
 def verify_log(
@@ -232,17 +229,9 @@ class _Bundles:
 
 
 def _is_leaf(leaf: Any) -> bool:
-    return (
-        type(leaf) is dict
-        and leaf.keys() == _MEMBERS
-        and _is_text(leaf["tenant"], _TAG)
-        and _is_text(leaf["run_id"], _TAG)
-        and _is_text(leaf["bundle_id"], _UUID7)
-        and type(leaf["part"]) is int
-        and 1 <= leaf["part"] <= _MAX_INTEGER
-        and (leaf["manifest_sha256"] is None or _is_text(leaf["manifest_sha256"], _SHA256))
+    if type(leaf) is not dict or leaf.keys() != _MEMBERS.keys() or leaf["part"] == 0:
+        return False
+    return all(
+        (name == "manifest_sha256" and leaf[name] is None) or compiled_type(kind)(leaf[name]) is None
+        for name, kind in _MEMBERS.items()
     )
-
-
-def _is_text(value: object, pattern: re.Pattern[str]) -> bool:
-    return type(value) is str and pattern.fullmatch(value) is not None

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from clyra.verify._base64 import decode_standard
 from clyra.verify._refusal import Refusal
@@ -17,15 +16,14 @@ from clyra.verify.trust import Trust
 
 HEADER = "c2sp.org/tlog-proof@v1"
 MAX_PROOF_BYTES = 2 * MAX_NOTE_BYTES
-_INDEX = re.compile(r"index (0|[1-9][0-9]{0,18})")
+_INDEX = r"index (0|[1-9][0-9]{0,18})"
 
 
-@dataclass(frozen=True, slots=True)
-class LogEntry:
-    """Where a log of this origin and size has a bundle."""
+class LogEntry(NamedTuple):
+    """Where a log of this origin and size has a bundle; positions count from 0."""
 
     origin: str
-    index: int
+    position: int
     size: int
 
 
@@ -86,7 +84,7 @@ def _parse(data: bytes) -> tuple[int, list[bytes], bytes]:
             raise ValueError(f"the first line is not {HEADER}")
         if lines and lines[0].startswith("extra "):
             decode_standard(lines.pop(0).removeprefix("extra "))
-        match = _INDEX.fullmatch(lines.pop(0)) if lines else None
+        match = re.fullmatch(_INDEX, lines.pop(0)) if lines else None
         if match is None:
             raise ValueError("no index")
         return int(match[1]), [decode_hash(line) for line in lines], note

@@ -18,8 +18,8 @@ from clyra.verify.signature import ED25519, raw_ed25519, verify_signature
 from clyra.verify.trust import TrustKey
 
 MAX_NOTE_BYTES = 64 * 1024
-_SIZE = re.compile(r"0|[1-9][0-9]{0,18}")
-_SIGNATURE = re.compile(r"\u2014 ([^ +]+) ([A-Za-z0-9+/]+={0,2})")
+_SIZE = r"0|[1-9][0-9]{0,18}"
+_SIGNATURE = r"\u2014 ([^ +]+) ([A-Za-z0-9+/]+={0,2})"
 _ALGORITHM = b"\x01"
 
 
@@ -55,7 +55,7 @@ def parse_tree_head(data: bytes) -> TreeHead:
     if not blank or len(lines) != 3 or not re.fullmatch(r"[^\x00-\x20\x7f+]+", lines[0]):
         raise ValueError("not a note of three lines")
     origin, size, root = lines
-    if not _SIZE.fullmatch(size) or not rest.endswith("\n"):
+    if not re.fullmatch(_SIZE, size) or not rest.endswith("\n"):
         raise ValueError("the size is not a decimal number without leading zero, or the last line has no end")
     root_bytes = decode_standard(root)
     if len(root_bytes) != HASH_SIZE:
@@ -65,7 +65,7 @@ def parse_tree_head(data: bytes) -> TreeHead:
 
 
 def _signature(line: str) -> NoteSignature:
-    match = _SIGNATURE.fullmatch(line)
+    match = re.fullmatch(_SIGNATURE, line)
     if match is None:
         raise ValueError("not a signature line")
     data = decode_standard(match[2])

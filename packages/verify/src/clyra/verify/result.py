@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from clyra.verify._refusal import Refusal, error_for
@@ -130,7 +130,7 @@ class Verification:
             "approvals": [],
             "externals": self.externals._asdict(),
             "references": self.references._asdict(),
-            "log": asdict(self.log) if self.log else None,
+            "log": self._log(),
             "risk": self._risk(),
             "non_claims": list(NON_CLAIMS),
         }
@@ -141,6 +141,11 @@ class Verification:
         run = self.manifest["run"]
         own = {name: self.manifest[name] for name in ("bundle_id", "spec", "tenant", "created_at", "closed_at")}
         return own | {"run_id": run["run_id"], "part": run["part"], "manifest_sha256": self.manifest_sha256}
+
+    def _log(self) -> dict[str, Any] | None:
+        if self.log is None:
+            return None
+        return {"origin": self.log.origin, "index": self.log.position, "size": self.log.size}
 
     def _risk(self) -> dict[str, Any] | None:
         risk = self.manifest["risk"] if self.manifest else None

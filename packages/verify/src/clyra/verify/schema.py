@@ -51,6 +51,11 @@ def compiled(name: str) -> Check:
     return _compile(schema(name), name)
 
 
+def compiled_type(name: str) -> Check:
+    """The check of the definition ``name`` of ``types.schema.json``."""
+    return _referenced("types", name)
+
+
 @lru_cache(maxsize=8)
 def _definitions(name: str) -> dict[str, Any]:
     definitions: dict[str, Any] = schema(name)["$defs"]
@@ -86,9 +91,9 @@ def _referenced(document: str, name: str) -> Check:
 def _compile(rules: dict[str, Any] | bool, document: str) -> Check:
     if isinstance(rules, bool):
         return (lambda value: None) if rules else (lambda value: ((), "a member that is not allowed here"))
-    if not rules.keys() <= _IMPLEMENTED:
-        raise ValueError(f"schema keywords that are not implemented: {sorted(rules.keys() - _IMPLEMENTED)}")
-    checks = [build(rules, document) for words, build in _KEYWORDS if words & rules.keys()]
+    # One builder may handle several keywords: it is called once, at the first of them.
+    builders = dict.fromkeys(_BUILDERS[word] for word in rules if word not in _ANNOTATIONS)
+    checks = [build(rules, document) for build in builders]
     if len(checks) == 1:
         return checks[0]
 
@@ -248,18 +253,17 @@ def _conditional(rules: dict[str, Any], document: str) -> Check:
     return lambda value: then(value) if condition(value) is None else otherwise(value)
 
 
-# Keywords that one closure handles together, in the order in which their faults are looked for.
-_KEYWORDS: tuple[tuple[frozenset[str], Callable[[dict[str, Any], str], Check]], ...] = (
-    (frozenset({"$ref"}), _ref),
-    (frozenset({"type"}), _type),
-    (frozenset({"enum", "const"}), _enum),
-    (frozenset({"pattern"}), _pattern),
-    (frozenset({"minimum", "maximum"}), _bounds),
-    (frozenset({"properties", "required", "additionalProperties", "propertyNames"}), _object),
-    (frozenset({"items", "minItems", "maxItems", "uniqueItems"}), _array),
-    (frozenset({"allOf"}), _all_of),
-    (frozenset({"anyOf"}), _any_of),
-    (frozenset({"oneOf"}), _one_of),
-    (frozenset({"if", "then", "else"}), _conditional),
-)
-_IMPLEMENTED = _ANNOTATIONS.union(*(words for words, _ in _KEYWORDS))
+# A keyword that is not here is a KeyError: the specification's schemas use no other.
+_BUILDERS: dict[str, Callable[[dict[str, Any], str], Check]] = {
+    "$ref": _ref,
+    "type": _type,
+    **dict.fromkeys(("enum", "const"), _enum),
+    "pattern": _pattern,
+    **dict.fromkeys(("minimum", "maximum"), _bounds),
+    **dict.fromkeys(("properties", "required", "additionalProperties", "propertyNames"), _object),
+    **dict.fromkeys(("items", "minItems", "maxItems", "uniqueItems"), _array),
+    "allOf": _all_of,
+    "anyOf": _any_of,
+    "oneOf": _one_of,
+    **dict.fromkeys(("if", "then", "else"), _conditional),
+}

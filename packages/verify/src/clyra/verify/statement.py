@@ -22,10 +22,10 @@ _FORMATS = {"https://clyra.io/def/v0": "clyra.def/v0", "https://clyra.io/pef/v0"
 # Manifest schemas that this verifier has.
 _SCHEMAS = {"clyra.def/v0": "def_v0"}
 
-_BUCKET = re.compile(r"(?:s3|gs)://[A-Za-z0-9][A-Za-z0-9._-]*(?:/.*)?", re.DOTALL)
-_ABFSS = re.compile(r"abfss://[A-Za-z0-9$][A-Za-z0-9_$-]*@[A-Za-z0-9][A-Za-z0-9.-]*(?:/.*)?", re.DOTALL)
-_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-_HTTPS = re.compile(rf"https://((?:{_LABEL}\.)+([a-z]{{1,63}}))(?:[/?#].*)?", re.IGNORECASE | re.DOTALL)
+_BUCKET = r"(?:s3|gs)://[A-Za-z0-9][A-Za-z0-9._-]*(?:/.*)?"
+_ABFSS = r"abfss://[A-Za-z0-9$][A-Za-z0-9_$-]*@[A-Za-z0-9][A-Za-z0-9.-]*(?:/.*)?"
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_HTTPS = rf"https://((?:{_LABEL}\.)+([A-Za-z]{{1,63}}))(?:[/?#].*)?"
 _PRIVATE = frozenset(["local", "localhost", "internal", "intranet", "lan", "home", "corp", "test", "invalid", "arpa"])
 
 
@@ -94,9 +94,9 @@ def check_manifest(data: bytes, statement: Mapping[str, Any]) -> Mapping[str, An
 
 
 def _check_uri(uri: str) -> None:
-    if _BUCKET.fullmatch(uri) or _ABFSS.fullmatch(uri):
+    if re.fullmatch(_BUCKET, uri) or re.fullmatch(_ABFSS, uri):
         return
-    match = _HTTPS.fullmatch(uri)
+    match = re.fullmatch(_HTTPS, uri)
     if match is None or len(match[1]) > 253 or match[2].lower() in _PRIVATE:
         raise Refusal("external_uri", "the address of an external file is not s3, gs, abfss or https at a public name")
 

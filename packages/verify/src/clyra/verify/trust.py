@@ -6,8 +6,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from clyra.verify._base64 import decode_standard
 from clyra.verify._refusal import Refusal
@@ -23,8 +22,7 @@ DEFAULT_MAX_SEAL_LAG_S = 86_400
 Source = Literal["argument", "environment", "project", "none"]
 
 
-@dataclass(frozen=True, slots=True)
-class TrustKey:
+class TrustKey(NamedTuple):
     """One key of the trust file; instants are text of the canonical form and compare as such."""
 
     keyid: str
@@ -39,14 +37,13 @@ class TrustKey:
     captures: tuple[str, ...] | None
 
 
-@dataclass(frozen=True, slots=True)
-class Trust:
+class Trust(NamedTuple):
     """A trust file that is what its schema says, with keys that can be used."""
 
     version: int
     sha256: str
     keys: Mapping[str, TrustKey]
-    document: Mapping[str, Any] = field(repr=False)
+    document: Mapping[str, Any]
 
     def threshold(self, role: str) -> int:
         """How many distinct keys of the role must have signed."""
