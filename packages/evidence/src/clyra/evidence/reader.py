@@ -18,18 +18,19 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from clyra.evidence.summary import Summary, summarize
 from clyra.spec import FormatError
 
 if TYPE_CHECKING:
     from zipfile import ZipFile, ZipInfo
+
+    from clyra.evidence.summary import Summary
 
 ENVELOPE = "attestations/manifest.dsse.json"
 JOURNAL = "journal.ndjson"
 MANIFEST = "manifest.json"
 NODES = "artifacts/nodes.json"
 
-_SPECS = frozenset(("clyra.def/v0", "clyra.pef/v0"))
+_SPECS = ("clyra.def/v0", "clyra.pef/v0")
 _STORED = 0
 _MAX_LINE_BYTES = 65_536
 _MAX_DOCUMENT_BYTES = 1 << 28
@@ -132,6 +133,9 @@ class Bundle:
 
     @cached_property
     def _summary(self) -> Summary:
+        # As with the archive: who only writes does not pay for it.
+        from clyra.evidence.summary import summarize
+
         try:
             described = orjson.loads(self.read(NODES)) if NODES in self.names else []
             return summarize(
