@@ -5,6 +5,7 @@ Nothing here imports a verifier or a writer of ours: jsonschema reads the schema
 """
 
 import base64
+import gzip
 import hashlib
 import importlib.util
 import io
@@ -13,6 +14,7 @@ import re
 import subprocess
 import sys
 import zipfile
+import zlib
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -43,6 +45,7 @@ from forge.bundle import ENVELOPE, MANIFEST, Layers, bundle, pae, seal  # noqa: 
 from forge.case import Case, decode, document, encode  # noqa: E402
 from forge.edits import drop, put, swap  # noqa: E402
 from forge.keys import TestKey  # noqa: E402
+from forge.suites import zip as zip_suite  # noqa: E402
 from forge.trust import BUNDLE, NAMED, STRANGER, entry, trust_file  # noqa: E402
 
 NOT_COVERED = {
@@ -189,6 +192,12 @@ def test_statement_at_fault_still_fits_what_is_signed_at_once() -> None:
         if case.id.startswith("JS"):
             with zipfile.ZipFile(io.BytesIO(case.input)) as archive:
                 assert len(pae(base64.b64decode(json.loads(archive.read(ENVELOPE))["payload"]))) <= 4096, case.id
+
+
+def test_compressed_inputs_are_what_they_pretend_to_be() -> None:
+    assert zlib.decompress(zip_suite.BOMB, wbits=-15) == bytes(1_000_000)
+    inputs = {case.id: case.input for _, case in cases()}
+    assert gzip.decompress(inputs["Z40a"]) == bundle()
 
 
 def test_forged_ed25519_signatures_are_refused_by_the_library() -> None:
