@@ -12,7 +12,8 @@
     {%- if clyra_guard._is_running() -%}
         {%- set lines = [] -%}
         {%- set statuses = {} -%}
-        {%- for result in results -%}
+        {#- Old versions of dbt put a failed hook among the results, as one without a node. -#}
+        {%- for result in results if result.node is defined -%}
             {%- set status = result.status | string -%}
             {%- do lines.append(tojson([
                 result.node.unique_id, status, (result.adapter_response or {}).get('rows_affected')
