@@ -214,11 +214,16 @@ class _Names:
         if not re.fullmatch(_NAME, name) or re.search(_DEVICE, name):
             raise Refusal("zip_name", f"the name {name!r} is not one that a bundle has")
         folded = name.lower()
-        folders = {folded[:at] for at, char in enumerate(folded) if char == 0x2F}
-        if folded in self._seen or folded in self._folders or not folders.isdisjoint(self._seen):
+        if folded in self._seen or folded in self._folders:
             raise Refusal("zip_name_collision", f"the name {name!r} collides with another one")
         self._seen.add(folded)
-        self._folders |= folders
+        # A folder that is known has been compared with all names, and its parents too.
+        folder = folded.rpartition(b"/")[0]
+        while folder and folder not in self._folders:
+            if folder in self._seen:
+                raise Refusal("zip_name_collision", f"a folder of the name {name!r} is also a file")
+            self._folders.add(folder)
+            folder = folder.rpartition(b"/")[0]
         if name <= self._last:
             raise Refusal("zip_order", f"the entry {name!r} is not in ascending order")
         self._last = name

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from clyra.spec import schema, verb_writes
@@ -45,25 +45,17 @@ class Recovery(NamedTuple):
     note_size: int | None
 
 
-class Recount:
+class Recount(NamedTuple):
     """What a pass over the journal found: counts as ``spec/def/def_v0.md`` defines them, and recoveries."""
 
-    def __init__(self) -> None:
-        self.counts = dict.fromkeys(_RUN_COUNTS, 0)
-        self.decisions = dict.fromkeys(_DECISIONS, 0)
-        self.recoveries: list[Recovery] = []
-        self.prefix_root: bytes | None = None
+    counts: Mapping[str, int]
+    decisions: Mapping[str, int]
+    recoveries: Sequence[Recovery]
+    prefix_root: bytes | None
 
 
-class _Line(NamedTuple):
-    event_id: bytes
-    occurred_at: bytes
-    prev: bytes
-    seq: bytes
-    type: str
-    # Of the types in _COUNTED the counted members as bytes, of others the whole event.
-    counted: tuple[bytes, ...]
-    event: Mapping[str, Any]
+# The captured members of a line; type and counted members; the whole event where it was parsed.
+_Line = tuple[bytes, bytes, bytes, bytes, tuple[bytes | str, ...], Mapping[str, Any] | None]
 
 
 class _NotAscending(Exception):
@@ -119,61 +111,58 @@ class _Pass:
     def __init__(self, manifest: Mapping[str, Any], prefix_size: int | None, is_new: Callable[[bytes], bool]) -> None:
         self._manifest = manifest
         self._prefix_size = prefix_size
+        self._prefix_root: bytes | None = None
         self._is_new = is_new
         self._reader = _LineReader()
-        self._recount = Recount()
         self._tree = Tree()
         genesis = f"clyra-journal-v0\n{manifest['bundle_id']}\n{manifest['tenant']}"
         self._head = _sha256(genesis.encode()).hexdigest()
         self._latest = manifest["created_at"].encode()
         self._closed_at = manifest["closed_at"].encode()
         self._closing_count: int | None = None
+        # How often each combination of a type and its counted members was seen.
+        self._tally: dict[tuple[bytes | str, ...], int] = {}
+        self._decisions = dict.fromkeys(_DECISIONS, 0)
+        self._recoveries: list[Recovery] = []
 
     def run(self, container: Container) -> Recount:
-        for data in container.lines(JOURNAL, MAX_LINE_BYTES):
-            number = self._tree.size
+        read, tally, tree = self._reader.read, self._tally, self._tree
+        for number, data in enumerate(container.lines(JOURNAL, MAX_LINE_BYTES)):
             if number == self._prefix_size:
-                self._recount.prefix_root = self._tree.root()
-            line = self._reader.read(data, number)
-            self._check_chain(line, number)
+                self._prefix_root = tree.root()
+            event_id, occurred_at, prev, seq, kind, event = read(data, number)
+            self._check_chain(number, event_id, occurred_at, prev, seq)
             body = data[:-1]
             self._head = _sha256(body).hexdigest()
-            self._tree.append(_sha256(b"\x00" + body).digest())
-            self._count(line, number)
+            tree.append(_sha256(b"\x00" + body).digest())
+            tally[kind] = tally.get(kind, 0) + 1
+            if event is not None:
+                self._note(event, number)
         self._check_end()
-        return self._recount
+        return Recount(_run_counts(tally), self._decisions, self._recoveries, self._prefix_root)
 
-    def _check_chain(self, line: _Line, number: int) -> None:
-        if not self._is_new(line.event_id):
-            raise Refusal("journal_event_id", f"line {number} repeats the event id {line.event_id.decode()}")
-        if line.seq != b"%d" % number:
-            raise Refusal("journal_seq", f"line {number} has the seq {line.seq.decode()}: lines are missing or moved")
-        if line.prev != self._head.encode():
+    def _check_chain(self, number: int, event_id: bytes, occurred_at: bytes, prev: bytes, seq: bytes) -> None:
+        if not self._is_new(event_id):
+            raise Refusal("journal_event_id", f"line {number} repeats the event id {event_id.decode()}")
+        if seq != b"%d" % number:
+            raise Refusal("journal_seq", f"line {number} has the seq {seq.decode()}: lines are missing or moved")
+        if prev != self._head.encode():
             raise Refusal("journal_prev", f"line {number} does not follow the line before: a line was changed")
         if self._closing_count is not None:
             raise Refusal("journal_close", f"line {number} comes after run.closed")
-        if not self._latest <= line.occurred_at <= self._closed_at:
+        if not self._latest <= occurred_at <= self._closed_at:
             raise Refusal("journal_time", f"line {number} is earlier than the one before, or outside of the run")
-        self._latest = line.occurred_at
+        self._latest = occurred_at
 
-    def _count(self, line: _Line, number: int) -> None:
-        counts = self._recount.counts
-        if line.type == "statement":
-            counts["statements"] += 1
-            counts["writes"] += verb_writes(line.counted[0].decode())
-        elif line.type == "node.finished":
-            resource_type, status = line.counted[0].decode(), line.counted[1].decode()
-            counts["nodes"] += 1
-            counts["failed_nodes"] += status in _FAILED
-            if resource_type in _TESTS:
-                counts[_TEST_COUNTS.get(status, "tests_not_run")] += 1
-        elif line.type == "decision":
-            self._recount.decisions[line.event["decision"]] += 1
-            self._recount.decisions["waived"] += sum(rule["state"] == "waived" for rule in line.event["rules"])
-        elif line.type == "run.recovered":
-            self._recount.recoveries.append(Recovery(number, line.event["note_size"]))
-        elif line.type == "run.closed":
-            self._closing_count = line.event["count"]
+    def _note(self, event: Mapping[str, Any], number: int) -> None:
+        match event["type"]:
+            case "decision":
+                self._decisions[event["decision"]] += 1
+                self._decisions["waived"] += sum(rule["state"] == "waived" for rule in event["rules"])
+            case "run.recovered":
+                self._recoveries.append(Recovery(number, event["note_size"]))
+            case "run.closed":
+                self._closing_count = event["count"]
 
     def _check_end(self) -> None:
         journal, size = self._manifest["journal"], self._tree.size
@@ -187,23 +176,39 @@ class _Pass:
             raise Refusal("journal_root", "the Merkle root of the lines is not the one that was signed")
 
 
+def _run_counts(tally: Mapping[tuple[bytes | str, ...], int]) -> dict[str, int]:
+    counts = dict.fromkeys(_RUN_COUNTS, 0)
+    for (kind, *members), number in tally.items():
+        words = [word.decode() for word in members if isinstance(word, bytes)]
+        if kind == "statement":
+            counts["statements"] += number
+            counts["writes"] += number if verb_writes(words[0]) else 0
+        elif kind == "node.finished":
+            resource_type, status = words
+            counts["nodes"] += number
+            counts["failed_nodes"] += number if status in _FAILED else 0
+            if resource_type in _TESTS:
+                counts[_TEST_COUNTS.get(status, "tests_not_run")] += number
+    return counts
+
+
 class _LineReader:
     """Reads lines: by expression where a type has shown to be frequent, else by parsing."""
 
     def __init__(self) -> None:
-        self._patterns: list[tuple[Callable[[bytes], re.Match[bytes] | None], str, tuple[str, ...]]] = []
+        self._patterns: list[tuple[Callable[[bytes], re.Match[bytes] | None], str]] = []
         self._parsed = dict.fromkeys(_COUNTED, 0)
 
     def read(self, data: bytes, number: int) -> _Line:
         """The line, checked for size, form and schema."""
+        for match, kind in self._patterns:
+            found = match(data)
+            # An expression may match a line that is too long, but says nothing of its length.
+            if found is not None and len(data) <= MAX_LINE_BYTES:
+                event_id, occurred_at, prev, seq, *counted = found.group(*_CAPTURED, *_COUNTED[kind])
+                return event_id, occurred_at, prev, seq, (kind, *counted), None
         if len(data) > MAX_LINE_BYTES:
             raise Refusal("limit_exceeded", f"line {number} has more than {MAX_LINE_BYTES} bytes")
-        for match, kind, counted in self._patterns:
-            found = match(data)
-            if found is not None:
-                event_id, occurred_at, prev, seq = found.group(*_CAPTURED)
-                # One group alone would not come as a tuple, hence the whole match behind it.
-                return _Line(event_id, occurred_at, prev, seq, kind, found.group(*counted, 0), {})
         try:
             return self._parse(data, number)
         except Refusal as exc:
@@ -215,17 +220,17 @@ class _LineReader:
         kind: str = event["type"]
         if number == 0 and kind != "run.started":
             raise Refusal("schema_invalid", "the first line is not run.started", pointer="/type")
-        counted = _COUNTED.get(kind, ())
-        if counted:
+        if kind in self._parsed:
             self._parsed[kind] += 1
             if self._parsed[kind] == _PATTERN_WORTH_LINES:
                 self._add_pattern(kind)
-        common = (event["event_id"].encode(), event["occurred_at"].encode(), event["prev"].encode())
-        return _Line(*common, b"%d" % event["seq"], kind, tuple(event[name].encode() for name in counted), event)
+        event_id, occurred_at, prev = (event[name].encode() for name in ("event_id", "occurred_at", "prev"))
+        counted = (event[name].encode() for name in _COUNTED.get(kind, ()))
+        return event_id, occurred_at, prev, b"%d" % event["seq"], (kind, *counted), event
 
     def _add_pattern(self, kind: str) -> None:
         branches = schema("journal_event")["oneOf"]
         branch = next(branch for branch in branches if branch["title"] == kind)
         pattern = line_pattern(branch, "journal_event", {*_CAPTURED, *_COUNTED[kind]})
         if pattern is not None:
-            self._patterns.append((pattern.fullmatch, kind, _COUNTED[kind]))
+            self._patterns.append((pattern.fullmatch, kind))
