@@ -13,16 +13,18 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 STAMP = "clyra.build.json"
 """What ``clyra dbt stamp`` leaves in images: ``tree``, ``commit``, ``branch`` and the digests of ``files``."""
+
+ROOT_FILES = ("dbt_project.yml", "packages.yml", "dependencies.yml", "selectors.yml", "clyra.policy.yaml")
+"""Files directly in a project that decide what runs."""
 
 _GIT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _GIT_TIMEOUT_S = 10.0
 _REV_PARSE = ("rev-parse", "--show-prefix", "HEAD", "HEAD:./", "--abbrev-ref", "HEAD")
 _STATUS = ("status", "--porcelain=v1", "-z", "--untracked-files=normal", "--no-renames", "--", ".")
-_ROOT_FILES = ("dbt_project.yml", "packages.yml", "dependencies.yml", "selectors.yml", "clyra.policy.yaml")
 
 # A pull request's GITHUB_SHA is a test merge that no branch holds; where there is a checkout, HEAD is asked instead.
 _CI_COMMITS = (
@@ -123,11 +125,11 @@ def parse_git(heads: str, status: str | None, source_paths: Sequence[str]) -> Bu
 def read_stamp(project_dir: Path) -> Build | None:
     """What ``clyra.build.json`` says, None where it is absent or not one.
 
-    ``dirty`` is whether a stamped file is absent or has other bytes now.
+    ``dirty`` is whether it was when it was stamped, or the project has other files now.
     """
     try:
         stamp = json.loads((project_dir / STAMP).read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     if not isinstance(stamp, dict) or not _is_git_id(stamp.get("tree")):
         return None
@@ -135,7 +137,7 @@ def read_stamp(project_dir: Path) -> Build | None:
     return Build(
         tree=stamp["tree"],
         commit=commit if _is_git_id(commit) else None,
-        dirty=_differs(project_dir, stamp.get("files")),
+        dirty=_is_other(project_dir, stamp),
         branch=branch if isinstance(branch, str) and branch.isprintable() else None,
         source="image",
     )
@@ -177,7 +179,7 @@ def _output(process: subprocess.Popen[bytes] | None) -> str:
 
 
 def _is_dirty(status: str, prefix: str, source_paths: Sequence[str]) -> bool:
-    sources = [f"{prefix}{path.strip('/')}" for path in (*source_paths, *_ROOT_FILES)]
+    sources = [f"{prefix}{path.strip('/')}" for path in (*source_paths, *ROOT_FILES)]
     for entry in filter(None, status.split("\0")):
         kind, path = entry[:2], entry[3:]
         if kind != "??":
@@ -193,16 +195,11 @@ def _is_git_id(value: object) -> bool:
     return isinstance(value, str) and _GIT_ID.fullmatch(value) is not None
 
 
-def _differs(project_dir: Path, files: object) -> bool | None:
-    import hashlib
+def _is_other(project_dir: Path, stamp: dict[str, Any]) -> bool | None:
+    # Only images have stamps.
+    from clyra.dbt._stamp_files import compare
 
+    files = stamp.get("files")
     if not isinstance(files, dict):
         return None
-    for path, expected in files.items():
-        try:
-            found = hashlib.sha256((project_dir / str(path)).read_bytes()).hexdigest()
-        except OSError:
-            return True
-        if found != expected:
-            return True
-    return False
+    return stamp.get("dirty") is True or bool(compare(project_dir, files))
