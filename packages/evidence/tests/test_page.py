@@ -178,7 +178,7 @@ def test_hostile_names_are_shown_as_text_with_hidden_characters_visible(tmp_path
 
 @pytest.mark.parametrize(
     ("verdict", "headline"),
-    [("valid", "Valid"), ("warning", "Intact, with warnings"), ("invalid", "Invalid")],
+    [("valid", "Valid"), ("warning", "Valid, with warnings"), ("invalid", "Invalid")],
 )
 def test_the_verdict_is_the_one_of_the_verification(bundle: Bundle, verdict: str, headline: str) -> None:
     page = bundle.to_html(verification(bundle, verdict))

@@ -206,6 +206,11 @@ class Summary:
     labels: Mapping[str, str]
 
     @property
+    def call(self) -> str:
+        """What was called: ``dbt build``."""
+        return f"dbt {self.command}" if self.producer.startswith("clyra-dbt ") else self.command
+
+    @property
     def statement_count(self) -> int:
         """SQL statements sent."""
         return sum(each.count for each in self.statements)

@@ -17,7 +17,7 @@ def render_card(summary: Summary) -> str:
     failed = sum(node.has_failed for node in nodes)
     tests = summary.tests
     lines: list[object] = [
-        element("div", element("strong", f"{summary.command} on {summary.project}"), f": {sentence(summary.status)}"),
+        element("div", element("strong", f"{summary.call} of {summary.project}"), f": {sentence(summary.status)}"),
         element("div", f"{moment(summary.created_at)}, {duration(summary.duration_us)}, by {summary.actor}"),
         element(
             "div",

@@ -61,7 +61,7 @@ def _head(summary: Summary) -> Markup:
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("meta", name="referrer", content="no-referrer"),
         element("meta", name="color-scheme", content="light dark"),
-        element("title", f"{summary.command} on {summary.project}, {summary.created_at[:10]}: evidence"),
+        element("title", f"{summary.call} of {summary.project}, {summary.created_at[:10]}: evidence"),
         element("style", Markup(style)),
     )
 
@@ -72,13 +72,9 @@ def _header(summary: Summary) -> Markup:
     return element(
         "header",
         element("p", "Clyra evidence", class_="brand"),
-        element("h1", f"{_tool(summary)}{summary.command}", element("span", " on "), summary.project),
+        element("h1", summary.call, element("span", " of "), summary.project),
         element("p", " · ".join(filter(None, told)), class_="faint"),
     )
-
-
-def _tool(summary: Summary) -> str:
-    return "dbt " if summary.producer.startswith("clyra-dbt ") else ""
 
 
 def _run_sections(bundle: Bundle, summary: Summary) -> list[Markup | None]:

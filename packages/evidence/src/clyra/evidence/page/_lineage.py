@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 from clyra.evidence.page._layered import Layout, layered, layers
 from clyra.evidence.page._markup import Markup, element, join
+from clyra.evidence.page.graph import GraphNode, graph_of
 from clyra.evidence.page.wording import counted, duration, sentence, shortened
 from clyra.evidence.reader import Lineage
-from clyra.evidence.summary import GOOD, TESTS, NodeRun, short_name
+from clyra.evidence.summary import GOOD, NodeRun
 
 MOST_BOXES = 64
 MOST_DOTS = 1_000
@@ -28,64 +28,16 @@ _DETAIL_LETTERS = 28
 _EDGE = 20
 
 
-@dataclass(slots=True)
-class Drawn:
-    """One box or dot: a node of the lineage with what the run says about it and its tests."""
-
-    unique_id: str
-    name: str
-    resource_type: str
-    run: NodeRun | None
-    tests: list[NodeRun] = field(default_factory=list)
-
-    @property
-    def kind(self) -> str:
-        """The worst that happened to it: ``bad``, ``doubtful``, ``skipped`` or ``good``; ``read`` if it did not run."""
-        if (self.run and self.run.has_failed) or any(test.has_failed for test in self.tests):
-            return "bad"
-        if any(test.status == "warn" for test in self.tests):
-            return "doubtful"
-        if self.run is None:
-            return "read"
-        return "good" if self.run.status in GOOD else "skipped"
-
-    @property
-    def title(self) -> str:
-        """All of it in a line."""
-        ran = f"{sentence(self.run.status)}, {duration(self.run.execution_us)}" if self.run else "not part of this run"
-        tests = Counter(sentence(test.status) for test in self.tests)
-        tested = "; tests: " + ", ".join(f"{number} {status}" for status, number in tests.items()) if tests else ""
-        return f"{self.unique_id}: {ran}{tested}"
-
-
 def lineage_figure(lineage: Lineage, nodes: Iterable[NodeRun]) -> Markup:
     """The picture of a lineage, coloured by how this run went."""
-    drawn, edges = gathered(lineage, nodes)
+    drawn, edges = graph_of(lineage, nodes)
     if len(drawn) > MOST_DOTS:
         return _layers(drawn, *layers(list(drawn), edges))
     layout = layered(list(drawn), edges)
     return _boxes(drawn, layout) if len(drawn) <= MOST_BOXES else _dots(drawn, layout)
 
 
-def gathered(lineage: Lineage, nodes: Iterable[NodeRun]) -> tuple[dict[str, Drawn], list[tuple[str, str]]]:
-    """The nodes to draw by id, with their tests, and the edges between them."""
-    runs = {node.unique_id: node for node in nodes if node.batch_id is None}
-    drawn: dict[str, Drawn] = {}
-    for unique_id, node in lineage.nodes.items():
-        resource_type = str(node.get("resource_type") or node.get("kind"))
-        if resource_type not in TESTS:
-            name = str(node.get("name") or short_name(unique_id))
-            drawn[unique_id] = Drawn(unique_id, name, resource_type, runs.get(unique_id))
-    edges = []
-    for parent, child in lineage.edges:
-        if child in drawn and parent in drawn:
-            edges.append((parent, child))
-        elif parent in drawn and child in runs:
-            drawn[parent].tests.append(runs[child])
-    return drawn, edges
-
-
-def _boxes(drawn: Mapping[str, Drawn], layout: Layout) -> Markup:
+def _boxes(drawn: Mapping[str, GraphNode], layout: Layout) -> Markup:
     column = _column(layout.layers)
 
     def middle(row: float) -> float:
@@ -114,7 +66,7 @@ def _boxes(drawn: Mapping[str, Drawn], layout: Layout) -> Markup:
     return _figure(drawn, element("g", *lines, class_="edges"), join(boxes), width=width, height=layout.rows * _ROW)
 
 
-def _box(node: Drawn, *, x: float, y: float) -> Markup:
+def _box(node: GraphNode, *, x: float, y: float) -> Markup:
     tested, tested_kind = _tested(node)
     detail = node.resource_type
     if node.run is not None:
@@ -138,7 +90,7 @@ def _box(node: Drawn, *, x: float, y: float) -> Markup:
     )
 
 
-def _tested(node: Drawn) -> tuple[str, str]:
+def _tested(node: GraphNode) -> tuple[str, str]:
     failed = sum(test.has_failed for test in node.tests)
     warned = sum(test.status == "warn" for test in node.tests)
     if failed:
@@ -148,7 +100,7 @@ def _tested(node: Drawn) -> tuple[str, str]:
     return (counted(len(node.tests), "test"), "good") if node.tests else ("", "good")
 
 
-def _dots(drawn: Mapping[str, Drawn], layout: Layout) -> Markup:
+def _dots(drawn: Mapping[str, GraphNode], layout: Layout) -> Markup:
     column = (_WIDTH - 2 * _EDGE) / max(1, layout.layers - 1)
     row = max(3.0, min(15.0, 680 / max(1.0, layout.rows)))
     radius = max(1.6, min(5.0, row * 0.36))
@@ -183,11 +135,11 @@ def _dots(drawn: Mapping[str, Drawn], layout: Layout) -> Markup:
     return _figure(drawn, edges, ordered, width=_WIDTH, height=layout.rows * row)
 
 
-def _layers(drawn: Mapping[str, Drawn], layer: Mapping[str, int], edges: Iterable[tuple[str, str]]) -> Markup:
+def _layers(drawn: Mapping[str, GraphNode], layer: Mapping[str, int], edges: Iterable[tuple[str, str]]) -> Markup:
     """One box per layer and kind of node; the failed nodes have the table below."""
     count = max(layer.values()) + 1
     column = _column(count)
-    groups: dict[tuple[int, str], list[Drawn]] = defaultdict(list)
+    groups: dict[tuple[int, str], list[GraphNode]] = defaultdict(list)
     for unique_id, node in drawn.items():
         groups[layer[unique_id], node.resource_type].append(node)
     by_layer: dict[int, list[str]] = defaultdict(list)
@@ -216,7 +168,7 @@ def _layers(drawn: Mapping[str, Drawn], layer: Mapping[str, int], edges: Iterabl
     return _figure(drawn, element("g", *lines, class_="edges"), join(boxes), width=width, height=tallest * _ROW)
 
 
-def _group(nodes: Sequence[Drawn], resource_type: str, x: float, y: float) -> Markup:
+def _group(nodes: Sequence[GraphNode], resource_type: str, x: float, y: float) -> Markup:
     kinds = Counter(node.kind for node in nodes)
     worst = next(kind for kind in ("bad", "doubtful", "skipped", "good", "read") if kinds[kind])
     words = {"bad": "failed", "doubtful": "warned", "skipped": "skipped"}
@@ -242,7 +194,7 @@ def _width(layers: int) -> int:
     return (layers - 1) * _column(layers) + _BOX_WIDTH + 4
 
 
-def _figure(drawn: Mapping[str, Drawn], *parts: Markup, width: float, height: float) -> Markup:
+def _figure(drawn: Mapping[str, GraphNode], *parts: Markup, width: float, height: float) -> Markup:
     failed = [node.name for node in drawn.values() if node.kind == "bad"]
     told = f"Failed: {', '.join(failed[:20])}." if failed else "None failed."
     return element(

@@ -11,7 +11,7 @@ from clyra.evidence.page.wording import moment, sentence
 
 _HEADLINES = {
     "valid": ("good", "Valid", "Every check passed: the bundle is what a trusted key signed, unchanged."),
-    "warning": ("doubtful", "Intact, with warnings", "No check failed. What could not be established is listed here."),
+    "warning": ("doubtful", "Valid, with warnings", "No check failed. What could not be established is listed here."),
     "invalid": ("bad", "Invalid", "Do not rely on this bundle. What follows is only what the file claims."),
 }
 _UNVERIFIED = (
@@ -116,4 +116,10 @@ def non_claims(verification: Mapping[str, Any] | None) -> Markup:
         return element(
             "p", "Verification says what a valid bundle does not prove: run the command below.", class_="faint"
         )
-    return element("ul", *(element("li", claim) for claim in verification["non_claims"]), class_="plain")
+    return element("ul", *(element("li", _with_code(claim)) for claim in verification["non_claims"]), class_="plain")
+
+
+def _with_code(claim: str) -> Markup:
+    # The specification marks names of members with backticks.
+    parts = claim.split("`")
+    return join(element("code", part) if at % 2 else part for at, part in enumerate(parts))
