@@ -159,7 +159,7 @@ def text_of(path: Path, width: int) -> str:
     return bundle_text(bundle.summary(), bundle.lineage, said, file_name="x.def.zip", width=width)
 
 
-@pytest.mark.parametrize("width", [48, 60, 80, 200])
+@pytest.mark.parametrize("width", [56, 60, 80, 200])
 def test_no_line_is_wider_than_the_terminal(tmp_path: Path, bundle: Path, width: int) -> None:
     plain = re.sub(r"\x1b\[[0-9;]*m", "", text_of(bundle, width))
     # All but the warnings and the command to paste, which are never cut.

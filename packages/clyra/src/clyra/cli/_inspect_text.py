@@ -17,7 +17,7 @@ from clyra.evidence.reader import Lineage
 from clyra.evidence.summary import GOOD, Change, Summary
 
 _MOST_ROWS = 40
-_LEAST_WIDTH = 48
+_LEAST_WIDTH = 56
 _LABEL = 12
 _VERDICTS = {"valid": good("VALID"), "warning": doubtful("VALID WITH WARNINGS"), "invalid": bad("INVALID")}
 _MARKS = {"bad": bad, "doubtful": doubtful, "skipped": doubtful, "good": good, "read": faint}
