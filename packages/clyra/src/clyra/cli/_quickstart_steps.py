@@ -147,11 +147,10 @@ class Quickstart:
         )
 
     def _tamper(self, bundle: Path, environ: Mapping[str, str]) -> None:
+        from clyra.cli._forgeries import forgeries
+
         self.result["forgeries"] = {}
-        for how, forged in (
-            ("one byte changed", flip_a_byte(bundle.read_bytes())),
-            ("a failed node turned into a success, archive made anew", rewrite_an_entry(bundle)),
-        ):
+        for how, forged in forgeries(bundle):
             copy = self.folder / "forged.def.zip"
             copy.write_bytes(forged)
             verdict = self._verdict(copy, environ, show=False)
@@ -229,28 +228,6 @@ def sample_folder() -> Path:
     if (checkout / "dbt_project.yml").is_file():
         return checkout
     raise UnavailableError("the clyra installation holds no sample project; install it again", code="extra_missing")
-
-
-def flip_a_byte(bundle: bytes) -> bytes:
-    """The bundle with one bit of its middle byte changed."""
-    middle = len(bundle) // 2
-    return bundle[:middle] + bytes([bundle[middle] ^ 1]) + bundle[middle + 1 :]
-
-
-def rewrite_an_entry(bundle: Path) -> bytes:
-    """A flawless archive of the same entries, but with another outcome in ``artifacts/nodes.json``."""
-    import io
-    import zipfile
-
-    from clyra.evidence.container import write_container
-
-    with zipfile.ZipFile(bundle) as archive:
-        entries = {name: archive.read(name) for name in archive.namelist()}
-    nodes = entries["artifacts/nodes.json"]
-    entries["artifacts/nodes.json"] = nodes.replace(b'"status":"success"', b'"status":"skipped"', 1)
-    target = io.BytesIO()
-    write_container(target, sorted(entries.items()))
-    return target.getvalue()
 
 
 def _dbt() -> list[str]:
