@@ -337,8 +337,13 @@ def test_a_bundle_of_another_run_is_refused(run: Run) -> None:
 
 
 def test_a_bundle_has_a_signature(run: Run) -> None:
-    with pytest.raises(ValueError, match="at least one signature"):
+    with pytest.raises(ValueError, match="has a signature"):
         run.seal(signers=[])
+
+
+def test_the_sigstore_form_is_for_one_signature(run: Run, second_signer: Signer) -> None:
+    with pytest.raises(ValueError, match="one only beside its sigstore form; found 2"):
+        run.seal(signers=[run.signer, second_signer], with_sigstore=True)
 
 
 def test_memory_does_not_grow_with_the_files(run: Run, tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def test_a_sigstore_bundle_holds_the_same_envelope() -> None:
     envelope = build_envelope(PAYLOAD_TYPE, PAYLOAD, [signer])
     bundle = json.loads(sigstore_bundle(envelope))
     assert bundle["dsseEnvelope"] == json.loads(envelope)
-    assert bundle["verificationMaterial"]["publicKey"] == {"hint": signer.keyid}
+    assert bundle["verificationMaterial"] == {"publicKey": {"hint": signer.keyid}}
     assert bundle["mediaType"] == "application/vnd.dev.sigstore.bundle.v0.3+json"
 
 

@@ -115,8 +115,8 @@ def seal_bundle(
     """
     if (journal.bundle_id, journal.tenant) != (bundle_id, record.tenant):
         raise ValueError("journal, record and bundle id are of different bundles")
-    if not signers:
-        raise ValueError("a bundle has at least one signature")
+    if not signers or (with_sigstore and len(signers) > 1):
+        raise ValueError(f"a bundle has a signature, and one only beside its sigstore form; found {len(signers)}")
     started_ns = perf_counter_ns()
     try:
         # The writer's clock may have been set back meanwhile; the journal's times lie within the bundle's.

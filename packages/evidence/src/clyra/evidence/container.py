@@ -18,7 +18,6 @@ from typing import BinaryIO
 from zlib import crc32
 
 from clyra.evidence._files import new_file
-from clyra.evidence._files import sync_folder as sync_folder
 from clyra.spec import FormatError
 
 Content = bytes | Path | tuple[int, str, Iterable[bytes]]

@@ -63,10 +63,6 @@ def sigstore_bundle(envelope: bytes) -> bytes:
         {
             "dsseEnvelope": dsse,
             "mediaType": _SIGSTORE_MEDIA_TYPE,
-            "verificationMaterial": {
-                "publicKey": {"hint": signatures[0]["keyid"]},
-                "timestampVerificationData": {"rfc3161Timestamps": []},
-                "tlogEntries": [],
-            },
+            "verificationMaterial": {"publicKey": {"hint": signatures[0]["keyid"]}},
         }
     )
