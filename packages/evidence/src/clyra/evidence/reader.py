@@ -137,7 +137,7 @@ class Bundle:
         from clyra.evidence.summary import summarize
 
         try:
-            described = orjson.loads(self.read(NODES)) if NODES in self.names else []
+            described = orjson.loads(self.read(NODES))["nodes"] if NODES in self.names else []
             return summarize(
                 self.manifest,
                 self.events(),

@@ -95,7 +95,7 @@ def seal_sample(root: Path, run: SampleRun | None = None, *, signer: Signer | No
         _record(run, nodes),
         files=[
             SourceFile("artifacts/lineage.json", _json(_lineage(run, nodes)), "application/json", "lineage"),
-            SourceFile("artifacts/nodes.json", _json(nodes), "application/json", "artifact"),
+            SourceFile("artifacts/nodes.json", _json({"nodes": nodes}), "application/json", "artifact"),
         ],
         references=[
             Reference("manifest.json", "dbt_manifest", sha256(b"manifest").hexdigest(), 1_482_113, "application/json"),
