@@ -21,7 +21,6 @@ from clyra.evidence import Bundle, open_bundle
 from clyra.evidence._keys import new_ephemeral_key
 from clyra.evidence.page import wording
 from clyra.evidence.page._markup import element, text
-from clyra.evidence.page._recipe import recipe
 from clyra.evidence.page._timeline import timeline
 from clyra.evidence.summary import NodeRun
 from clyra.spec import FormatError
@@ -297,7 +296,8 @@ def test_the_recipe_works_as_it_stands(tmp_path: Path, is_forged: bool) -> None:
     key = load_der_public_key((new_ephemeral_key() if is_forged else signer).public_key)
     pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     (tmp_path / "signer.pem").write_bytes(pem)
-    commands = recipe(open_bundle(sealed.path).summary(), "it's a bundle.def.zip")
+    shown = Structure(open_bundle(tmp_path / "it's a bundle.def.zip").to_html()).shown
+    commands = next(each for each in shown if each.startswith("bundle="))
     done = subprocess.run(["sh", "-c", commands], cwd=tmp_path, capture_output=True, text=True, check=False)
     lines = done.stdout.splitlines()
     digests = [line.strip("# ") for line in commands.splitlines() if re.fullmatch(r"# {4}[0-9a-f]{64}", line)]

@@ -309,7 +309,7 @@ def summarize(
         events: The journal's, in their order; read once.
         manifest_sha256: Hex SHA-256 of the manifest's bytes.
         keyids: Key ids that the signatures hint at.
-        described: Contents of the artifact ``nodes.json``.
+        described: The nodes of the artifact ``nodes.json``.
 
     Raises:
         KeyError: A member is absent. Also TypeError, ValueError, AttributeError where one is of another kind.

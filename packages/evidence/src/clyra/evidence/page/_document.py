@@ -12,7 +12,7 @@ from typing import Any
 
 from clyra.evidence.page import _sections as parts
 from clyra.evidence.page._lineage import lineage_figure
-from clyra.evidence.page._markup import Markup, element, join
+from clyra.evidence.page._markup import Markup, element, join, text
 from clyra.evidence.page._recipe import recipe, verify_command
 from clyra.evidence.page._timeline import timeline
 from clyra.evidence.page._verdict import non_claims, trust_facts, verdict
@@ -128,14 +128,14 @@ def _proof_sections(bundle: Bundle, summary: Summary, verification: Mapping[str,
             ("Bundle", parts.code(summary.bundle_id)),
         ]
     )
-    name = bundle.path.name
+    name, alg = bundle.path.name, signers[0]["alg"] if signers else "ed25519"
     steps = [
         element("p", "With the command of this software, or one of the other verifiers of the specification:"),
         element("pre", element("code", verify_command(name)), **_region("Command")),
-        element("p", "Without any of it, with tools of every system:"),
+        element("p", "Without any of it, with unzip, sed, base64, sha256sum and openssl:"),
         element(
             "pre",
-            element("code", recipe(summary, name, signers[0]["alg"] if signers else "ed25519")),
+            element("code", _lines(recipe(summary, name, alg))),
             **_region("Recipe"),
         ),
     ]
@@ -150,6 +150,11 @@ def _proof_sections(bundle: Bundle, summary: Summary, verification: Mapping[str,
         parts.section("limits", "What this does not prove", None, non_claims(verification)),
         parts.section("yourself", "Verify it yourself", "This page is a view. Only the bundle is evidence.", *steps),
     ]
+
+
+def _lines(commands: str) -> Markup:
+    # Each line alone: a line feed from anywhere else would be shown as a character.
+    return Markup("\n".join(text(line) for line in commands.split("\n")))
 
 
 def _region(name: str) -> dict[str, object]:

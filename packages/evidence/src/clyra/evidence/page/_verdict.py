@@ -67,7 +67,7 @@ def _reasons(verification: Mapping[str, Any]) -> Markup | None:
     if not reasons:
         return None
     items = (
-        element("li", element("code", code), " ", message or "", element("span", f" stage {stage}", class_="faint"))
+        element("li", element("code", code), " ", message or "", element("span", f" (stage {stage})", class_="faint"))
         for code, message, stage in reasons
     )
     return element("ul", *items, class_="reasons")
