@@ -120,9 +120,13 @@ class Build:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A file of the bundle, or bytes that it only names; ``place`` is ``bundle``, ``external`` or ``reference``."""
+    """A file of the bundle, or bytes that it only names; ``place`` is ``bundle``, ``external`` or ``reference``.
+
+    ``name`` is the one that the file had where it came from, ``path`` the one that the manifest lists.
+    """
 
     name: str
+    path: str
     role: str
     sha256: str
     size: int
@@ -473,6 +477,7 @@ def _recovery(event: Mapping[str, Any] | None, run: Mapping[str, Any]) -> Recove
 def _listed(entry: Mapping[str, Any], name: str, place: str) -> Listed:
     return Listed(
         name=_text(entry.get("origin") or entry[name]),
+        path=_text(entry[name]),
         role=_text(entry["role"]),
         sha256=_text(entry["sha256"]),
         size=int(entry["size"]),

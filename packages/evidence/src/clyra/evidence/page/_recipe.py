@@ -6,9 +6,13 @@ from __future__ import annotations
 import re
 import shlex
 
-from clyra.evidence.summary import Summary
+from clyra.evidence.summary import Listed, Summary
 
+_MOST_FILES = 20
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+# Names that a bundle's entries may have: nothing for a shell, or for unzip, to expand.
 _PLAIN = re.compile(r"[A-Za-z0-9_./=-]+")
+_FIRST_SIGNATURE = r's/.*"signatures":\[{"keyid":"[^"]*","sig":"\([^"]*\)".*/\1/'
 _VERIFY = {
     "ed25519": "openssl pkeyutl -verify -pubin -inkey signer.pem -rawin -in signed.bin -sigfile signature.bin",
     "ecdsa-p256-sha256": "openssl dgst -sha256 -verify signer.pem -signature signature.bin signed.bin",
@@ -43,17 +47,23 @@ def recipe(summary: Summary, file_name: str, alg: str = "ed25519") -> str:
         f"grep -c {summary.manifest_sha256} statement.json   # 1",
         "",
         "# 2. The key signed that statement. signer.pem comes from whom you trust, never from the bundle.",
-        """sed 's/.*"sig":"\\([^"]*\\)".*/\\1/' envelope.json | base64 -d > signature.bin""",
+        f"sed '{_FIRST_SIGNATURE}' envelope.json | base64 -d > signature.bin",
         "printf 'DSSEv1 28 application/vnd.in-toto+json %d ' $(wc -c < statement.json) > signed.bin",
         "cat statement.json >> signed.bin",
         _VERIFY.get(alg, _VERIFY["ed25519"]),
         "",
         "# 3. Every file has the digest that the manifest lists.",
     ]
-    for file in summary.files:
-        if file.place == "bundle" and _PLAIN.fullmatch(file.name) and re.fullmatch(r"[0-9a-f]{64}", file.sha256):
-            lines += [f'unzip -p "$bundle" {file.name} | sha256sum', f"#    {file.sha256}"]
+    held = [file for file in summary.files if file.place == "bundle" and _is_plain(file)]
+    for file in held[:_MOST_FILES]:
+        lines += [f'unzip -p "$bundle" {file.path} | sha256sum', f"#    {file.sha256}"]
+    if len(held) > _MOST_FILES:
+        lines.append(f"# ... and so on for {len(held) - _MOST_FILES:,} more")
     return "\n".join(lines)
+
+
+def _is_plain(file: Listed) -> bool:
+    return bool(_PLAIN.fullmatch(file.path) and _SHA256.fullmatch(file.sha256))
 
 
 def _quoted(file_name: str) -> str:
