@@ -16,7 +16,7 @@ from clyra.evidence import ProjectLog, SealedBundle, Signer
 from clyra.evidence.signer import ephemeral_signer
 from clyra.testing.sample_bundle import SampleRun, layered_project, seal_sample
 from clyra.verify import verify_bundle, verify_log
-from clyra.verify.log import _tile_name
+from clyra.verify._tiles import tile_name
 
 Change = Callable[[Path], None]
 
@@ -155,4 +155,4 @@ def test_a_log_cut_back_to_an_older_checkpoint_is_a_rollback(
     ],
 )
 def test_tiles_have_the_names_of_c2sp(level: str, index: int, width: int, name: str) -> None:
-    assert _tile_name(level, index, width) == name
+    assert tile_name(level, index, width) == name
