@@ -7,6 +7,7 @@ import base64
 import hashlib
 import json
 import os
+import resource
 import secrets
 import shutil
 import subprocess
@@ -93,7 +94,15 @@ class Ledger:
     environment: dict[str, str] = field(repr=False)
     dsn: str = field(default="", repr=False)
 
-    def start(self, *arguments: str, program: Path = DBT, **environment: str) -> subprocess.Popen[str]:
+    def start(
+        self, *arguments: str, program: Path = DBT, largest_file: int | None = None, **environment: str
+    ) -> subprocess.Popen[str]:
+        """Start dbt, perhaps as a process that can write no file beyond a size, which looks like a full disk."""
+
+        def limit() -> None:
+            if largest_file is not None:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+
         return subprocess.Popen(
             [program, *arguments],
             cwd=self.path,
@@ -101,6 +110,7 @@ class Ledger:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=limit,
         )
 
     def dbt(self, *arguments: str, code: int = 0, **environment: str) -> Finished:
@@ -140,16 +150,16 @@ class Ledger:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
 
-    def verify(self, evidence: Evidence) -> Verification:
-        """Verify a bundle against a trust file with the keys of this home, the log's proof required."""
+    @property
+    def trust(self) -> bytes:
+        """A trust file with the keys of this home, the log's proof required."""
         keys = self.home / ".config" / "clyra" / "keys"
-        trust = {
-            "version": 1,
-            "keys": [trusted_key(keys / f"{role}.pem", role) for role in ("bundle", "log")],
-            "require": ["log"],
-        }
-        document = json.dumps(trust).encode()
-        return verify_bundle(evidence.path, trust=document, artifacts=self.folder / "artifacts", environ={})
+        entries = [trusted_key(keys / f"{role}.pem", role) for role in ("bundle", "log")]
+        return json.dumps({"version": 1, "keys": entries, "require": ["log"]}).encode()
+
+    def verify(self, evidence: Evidence) -> Verification:
+        """Verify a bundle with `trust` and dbt's artifacts at hand."""
+        return verify_bundle(evidence.path, trust=self.trust, artifacts=self.folder / "artifacts", environ={})
 
     def execute(self, sql: str) -> list[tuple[Any, ...]]:
         """Run SQL on Postgres, on a connection of the test's own."""

@@ -17,6 +17,7 @@ from clyra.dbt._nodes import outcome_of
 from clyra.dbt._session import Session
 from clyra.dbt._statements import Active, Call, ThreadState
 from clyra.dbt.errors import RecorderStop
+from dbt.cli.exceptions import ExceptionExit
 
 if TYPE_CHECKING:
     from clyra.dbt._process import Termination
@@ -71,6 +72,8 @@ class EventRecorder:
             handler(message.data, state)
         except RecorderStop:
             self.refused = True
+            raise
+        except ExceptionExit:
             raise
         except Exception as exc:  # noqa: BLE001 - recording must not break a run
             session.degrade("events", exc)

@@ -215,11 +215,9 @@ def _reason(exc: ClyraError | OSError) -> str:
 
 
 def _closing_line(session: Session, sealed: SealedBundle) -> str:
-    path = sealed.path
-    for base in (Path.cwd(), session.folder.project_root):
-        if path.is_relative_to(base):
-            path = path.relative_to(base)
-            break
+    path, here = sealed.path, Path.cwd()
+    if path.is_relative_to(here):
+        path = path.relative_to(here)
     line = f"clyra: evidence of this run is in {path}"
     if session.folder.under_temp:
         line += "; that is a temporary folder, set CLYRA_EVIDENCE_DIR to keep it"

@@ -148,7 +148,7 @@ class Session:
 
     def drain(self, state: ThreadState) -> None:
         """Hand over what this thread has collected."""
-        if not state.events:
+        if not state.events or not self.is_open:
             return
         with self._lock:
             events, state.events = [*self._backlog, *state.events], []
