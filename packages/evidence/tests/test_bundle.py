@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from referencing import Registry, Resource
 
-from clyra.evidence import Reference, SealedBundle, Signer, SourceFile, instant, new_uuid7
+from clyra.evidence import Reference, SealedBundle, Signer, SourceFile, find_open_journals, instant, new_uuid7
 from clyra.evidence.canonical import canonicalize
 from clyra.evidence.container import is_entry_name
 from clyra.evidence.envelope import pae
@@ -283,6 +283,19 @@ def _seal(run: Run, closed: Any, **options: Any) -> SealedBundle:
         "closed_at": run.start_us + 5,
     }
     return seal_bundle(run.folder, closed, run.record, **(arguments | options))
+
+
+def test_a_journal_that_cannot_be_removed_does_not_spoil_its_bundle(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    closed = run.writer().close("completed", run.start_us)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", fail)
+        assert _seal(run, closed).path.exists()
+    assert run.path.exists()
+    assert find_open_journals(run.folder) == []
+    assert not run.path.exists()
 
 
 def test_a_folder_that_cannot_be_made_fails_the_seal(run: Run) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -273,6 +274,77 @@ def test_a_full_disk_leaves_the_journal_as_it_was(run: Run, monkeypatch: pytest.
     assert writer.counts["statements"] == 0
     writer.append([run.statement(3)])
     assert_is_a_chain(lines_of(run.path), run.bundle_id, "default")
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_an_interrupt_right_after_a_write_breaks_nothing(
+    run: Run, monkeypatch: pytest.MonkeyPatch, is_first: bool
+) -> None:
+    if is_first:
+        writer = JournalWriter.create(run.path, bundle_id=run.bundle_id, tenant="default", signer=run.signer)
+    else:
+        writer = run.writer()
+    write = os.write
+
+    def interrupted_write(fd: int, data: bytes) -> int:
+        write(fd, data)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", interrupted_write)
+        with pytest.raises(KeyboardInterrupt):
+            writer.append([run.started() if is_first else run.statement(1)])
+    writer.append([run.statement(2)])
+    closed = writer.close("interrupted", run.start_us)
+    events = assert_is_a_chain(lines_of(run.path), run.bundle_id, "default")
+    assert len(events) == closed.count == (3 if is_first else 4)
+    assert closed.counts["statements"] == len(events) - 2
+    assert closed.sha256 == sha256(run.path.read_bytes()).hexdigest()
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="timers are POSIX")
+def test_interrupts_at_any_moment_break_nothing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    writer = run.writer()
+    acknowledged = 0
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for number in range(300):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 0.00005 + number % 30 * 0.00001)
+                for _ in range(20):
+                    writer.append([run.statement(number), run.node(number)])
+                    acknowledged += 2
+            except KeyboardInterrupt:
+                pass
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    closed = writer.close("completed", run.start_us)
+    lines = lines_of(run.path)
+    assert_is_a_chain(lines, run.bundle_id, "default")
+    assert closed.count == len(lines) >= acknowledged + 2
+    assert closed.root == merkle_root([leaf_hash(line) for line in lines]).hex()
+    assert closed.sha256 == sha256(run.path.read_bytes()).hexdigest()
+
+
+def test_closing_again_after_a_disk_that_failed_gives_one_last_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(fd: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    writer = run.writer()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", fail, raising=False)
+        patch.setattr(os, "fsync", fail)
+        with pytest.raises(UnavailableError, match="Input/output error"):
+            writer.close("completed", run.start_us)
+    with pytest.raises(ValueError, match="is closed"):
+        writer.append([run.statement(1)])
+    assert writer.close("completed", run.start_us).count == 2
+    assert len(lines_of(run.path)) == 2
 
 
 @pytest.mark.skipif(os.name != "posix", reason="resource limits are POSIX")

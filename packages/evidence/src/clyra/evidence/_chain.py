@@ -88,13 +88,13 @@ class Chain:
         self.size_bytes = 0
         self.first_at = 0
         self.last_at = 0
+        self.last_type = ""
         self.counts = dict.fromkeys(_COUNTS, 0)
         self.decisions = dict.fromkeys(("allow", "warn", "require_approval", "block", "waived"), 0)
         self._frontier = Frontier()
         self._digest = sha256()
         self._id_prefix = bundle_id[:24]
-        self._second = -1
-        self._second_text = ""
+        self._clock = (-1, "")
         self._writes: dict[object, bool] = {}
 
     def root(self) -> str:
@@ -113,6 +113,7 @@ class Chain:
         """
         seq, head, last_at = self.count, self.head, self.last_at
         flat, dumps, hash_of, id_prefix = _FLAT, orjson.dumps, sha256, self._id_prefix
+        clock = self._clock
         lines: list[bytes] = []
         leaves: list[bytes] = []
         kept: list[tuple[str, Mapping[str, object]]] = []
@@ -120,14 +121,14 @@ class Chain:
             if occurred_at > last_at:
                 last_at = occurred_at
             second, micro = divmod(last_at, _US_PER_S)
-            if second != self._second:
-                self._second_text, self._second = _second_text(second), second
+            if second != clock[0]:
+                self._clock = clock = (second, _second_text(second))
             whole = {
                 **members,
                 "seq": seq,
                 "prev": head,
                 "event_id": f"{id_prefix}{seq:012x}",
-                "occurred_at": f"{self._second_text}.{micro:06d}Z",
+                "occurred_at": f"{clock[1]}.{micro:06d}Z",
                 "type": kind,
             }
             try:
@@ -155,6 +156,7 @@ class Chain:
         self.count += len(batch.events)
         self.size_bytes += len(batch.blob)
         self.head, self.first_at, self.last_at = batch.head, batch.first_at, batch.last_at
+        self.last_type = batch.events[-1][0]
 
     def replay(self, line: bytes, event: Mapping[str, Any], occurred_at: int) -> None:
         """Take in a line that was written before; whoever calls has checked that it follows."""

@@ -144,7 +144,11 @@ def seal_bundle(
     except BaseException:
         journal.release()
         raise
-    journal.discard()
+    try:
+        journal.discard()
+    except OSError:
+        # The bundle is there: `find_open_journals` removes what is left of its journal.
+        journal.release()
     digest = sha256(encoded).hexdigest()
     return SealedBundle(path, bundle_id, digest, manifest, size, tuple(signer.keyid for signer in signers))
 

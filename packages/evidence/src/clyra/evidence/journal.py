@@ -13,7 +13,8 @@ import re
 import threading
 import time
 from base64 import b64encode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import Literal
 
 from clyra.evidence._chain import Chain, Event
 from clyra.evidence._files import replace_file, sync_data
+from clyra.evidence._lines import lines_of, microseconds, parse_line, whole_lines
 from clyra.evidence._locks import lock_within, unlock
 from clyra.evidence.note import sign_note
 from clyra.evidence.record import RunRecord
@@ -96,6 +98,7 @@ class JournalWriter:
         self._noted_s = 0.0
         self._is_note_failure_recorded = False
         self._is_closed = False
+        self._is_settled = True
 
     @classmethod
     def create(
@@ -128,11 +131,9 @@ class JournalWriter:
         """
         if _UUID7.fullmatch(bundle_id) is None:
             raise ValueError(f"a bundle id is a UUIDv7 in lower case, found {bundle_id!r}")
-        try:
+        with _write_errors(path):
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o644)
             file = FileIO(fd, "r+")
-        except OSError as exc:
-            raise _cannot_write(path, exc) from exc
         # Whoever looks for dead journals tries the lock for an instant.
         if not lock_within(fd, _LOCK_TIMEOUT_S):
             file.close()
@@ -191,6 +192,7 @@ class JournalWriter:
         with self._mutex:
             if not events:
                 return
+            self._settle()
             if self._chain.count == 0 and events[0][0] != "run.started":
                 raise ValueError(f"a journal begins with run.started, found {events[0][0]}")
             self._write(events)
@@ -205,10 +207,8 @@ class JournalWriter:
             FormatError: A member has no canonical form (``canonical_value``).
         """
         path = record_path(self.path)
-        try:
+        with _write_errors(path):
             replace_file(path, record.to_json())
-        except OSError as exc:
-            raise _cannot_write(path, exc) from exc
 
     def close(self, reason: CloseReason, occurred_at: int) -> ClosedJournal:
         """Write ``run.closed``, make everything durable, and give the journal for sealing; its lock stays.
@@ -222,13 +222,15 @@ class JournalWriter:
             ValueError: Nothing was appended, or the journal is closed.
         """
         with self._mutex:
-            chain = self._chain
-            if chain.count == 0:
+            self._settle()
+            if self._chain.count == 0:
                 raise ValueError("a journal without run.started cannot be closed; discard it")
-            self._write([("run.closed", occurred_at, {"count": chain.count + 1, "reason": reason})])
-            sync_data(self._file.fileno())
+            if self._is_closed or self._chain.last_type != "run.closed":
+                self._write([("run.closed", occurred_at, {"count": self._chain.count + 1, "reason": reason})])
+            with _write_errors(self.path):
+                sync_data(self._file.fileno())
             self._is_closed = True
-            return closed_journal(self.path, chain, self._file)
+            return closed_journal(self.path, self._chain, self._file)
 
     def discard(self) -> None:
         """Remove the journal with its note and record, as if the run had not been recorded."""
@@ -237,11 +239,27 @@ class JournalWriter:
             discard_files(self.path, self._file)
 
     def _write(self, events: Sequence[Event]) -> None:
-        if self._is_closed:
+        if self._is_closed or self._chain.last_type == "run.closed":
             raise ValueError("the journal is closed")
         batch = self._chain.prepare(events)
+        self._is_settled = False
         write_lines(self.path, self._file.fileno(), batch.blob, end=self._chain.size_bytes)
         self._chain.take_in(batch)
+        self._is_settled = True
+
+    def _settle(self) -> None:
+        """Take the file for what it is, if an exception (Ctrl-C) came between a write and its bookkeeping."""
+        if self._is_settled:
+            return
+        chain = Chain(self._chain.bundle_id, self._chain.tenant)
+        with _write_errors(self.path):
+            whole, _ = whole_lines(self._file)
+            self._file.truncate(whole)
+            for line in lines_of(self._file, whole):
+                event = parse_line(line)
+                chain.replay(line, event, microseconds(event["occurred_at"]))
+        self._chain = chain
+        self._is_settled = True
 
     def _note_if_due(self, signer: Signer) -> None:
         now_s = self._monotonic()
@@ -303,13 +321,14 @@ def write_lines(path: Path, fd: int, blob: bytes, *, end: int) -> None:
     Raises:
         UnavailableError: The disk is full or the file cannot be written (``evidence_unavailable``).
     """
-    try:
-        written = os.write(fd, blob)
-        while written < len(blob):
-            written += os.write(fd, blob[written:])
-    except OSError as exc:
-        os.ftruncate(fd, end)
-        raise _cannot_write(path, exc) from exc
+    with _write_errors(path):
+        try:
+            written = os.write(fd, blob)
+            while written < len(blob):
+                written += os.write(fd, blob[written:])
+        except OSError:
+            os.ftruncate(fd, end)
+            raise
 
 
 def release(file: FileIO) -> None:
@@ -333,8 +352,12 @@ def discard_files(path: Path, file: FileIO) -> None:
         path.unlink(missing_ok=True)
 
 
-def _cannot_write(path: Path, exc: OSError) -> UnavailableError:
-    return UnavailableError(
-        f"cannot write {path}: {exc.strerror or exc}; make room, or make its folder writable",
-        code="evidence_unavailable",
-    )
+@contextmanager
+def _write_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        raise UnavailableError(
+            f"cannot write {path}: {exc.strerror or exc}; make room, or make its folder writable",
+            code="evidence_unavailable",
+        ) from exc

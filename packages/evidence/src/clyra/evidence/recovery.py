@@ -10,17 +10,15 @@ from __future__ import annotations
 import os
 import time
 from base64 import b64decode
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from io import FileIO
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from clyra.evidence._chain import MAX_LINE_BYTES, Chain, Event, instant
+from clyra.evidence._lines import lines_of, microseconds, parse_line, read_at, whole_lines
 from clyra.evidence._locks import try_lock
 from clyra.evidence.canonical import canonicalize
 from clyra.evidence.folder import EvidenceFolder
@@ -38,7 +36,6 @@ from clyra.spec import ChainBreakError, ClyraError, FormatError, UnavailableErro
 
 NOTE_ENTRY = "artifacts/journal.note"
 
-_BLOCK_BYTES = 65_536
 _MAX_OPEN_NODES = 500
 _INTERRUPTED = "run_interrupted"
 _UNSEALED = "seal_failed"
@@ -122,7 +119,7 @@ def recover_journal(path: Path, *, now_us: Callable[[], int] | None = None) -> R
 
 
 def _recover(path: Path, file: FileIO, now_us: int) -> RecoveredJournal | None:
-    whole, torn_bytes = _whole_lines(file)
+    whole, torn_bytes = whole_lines(file)
     end = _before_closing_lines(file, whole)
     if end == 0:
         discard_files(path, file)
@@ -154,8 +151,8 @@ class _History:
         chain: Chain | None = None
         fault: ClyraError | None = None
         digest = ""
-        for number, line in enumerate(_lines(file, end)):
-            event = _parse(line)
+        for number, line in enumerate(lines_of(file, end)):
+            event = parse_line(line)
             if chain is None:
                 chain = Chain(self.bundle_id, tenant or str(event.get("tenant_id", "")))
                 digest = chain.head
@@ -179,7 +176,7 @@ class _History:
                 return FormatError(f"line {number} of the journal is no canonical JSON", code="json_not_canonical")
             if event["seq"] != chain.count:
                 return ChainBreakError(f"line {number} of the journal has another seq", code="journal_seq")
-            chain.replay(line, event, _microseconds(event["occurred_at"]))
+            chain.replay(line, event, microseconds(event["occurred_at"]))
             self._see(event)
         except (AttributeError, KeyError, TypeError, ValueError, FormatError):
             return FormatError(f"line {number} of the journal is no event", code="schema_invalid")
@@ -270,28 +267,14 @@ def _lock(path: Path) -> FileIO | None:
     return None
 
 
-def _whole_lines(file: FileIO) -> tuple[int, int]:
-    """Size of the whole lines, and of the torn one behind them, in bytes."""
-    size = end = file.seek(0, os.SEEK_END)
-    while end:
-        start = max(0, end - _BLOCK_BYTES)
-        file.seek(start)
-        last_lf = _read(file, end - start).rfind(b"\n")
-        if last_lf >= 0:
-            return start + last_lf + 1, size - start - last_lf - 1
-        end = start
-    return 0, size
-
-
 def _before_closing_lines(file: FileIO, end: int) -> int:
     """Where the lines end that an earlier close or recovery did not write.
 
     Its bundle was never sealed. A note never covers these lines, so nothing that was proved goes.
     """
     start = max(0, end - len(_CLOSING) * MAX_LINE_BYTES)
-    file.seek(start)
-    tail = _read(file, end - start).split(b"\n")[:-1]
-    last = [(_parse(line).get("type"), len(line) + 1) for line in tail[-len(_CLOSING) :]]
+    tail = read_at(file, start, end - start).split(b"\n")[:-1]
+    last = [(parse_line(line).get("type"), len(line) + 1) for line in tail[-len(_CLOSING) :]]
     kinds = [kind for kind, _ in last]
     closing = 0
     if kinds[-1:] == ["run.closed"]:
@@ -301,34 +284,6 @@ def _before_closing_lines(file: FileIO, end: int) -> int:
         if kinds[-1 - closing : len(kinds) - closing] == ["run.error"]:
             closing += 1
     return end - sum(size for _, size in last[len(last) - closing :])
-
-
-def _lines(file: FileIO, end: int) -> Iterator[bytes]:
-    """The lines of the first ``end`` bytes without their LF."""
-    file.seek(0)
-    left, rest = end, b""
-    while left:
-        block = file.read(min(_BLOCK_BYTES, left))
-        left -= len(block)
-        *whole, rest = (rest + block).split(b"\n")
-        yield from whole
-
-
-def _read(file: FileIO, size: int) -> bytes:
-    return b"".join(iter(lambda: file.read(size), b""))[:size] if size else b""
-
-
-def _parse(line: bytes) -> dict[str, Any]:
-    """The event of a line, empty where it is none."""
-    try:
-        event = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        return {}
-    return event if isinstance(event, dict) else {}
-
-
-def _microseconds(text: str) -> int:
-    return (datetime.fromisoformat(text) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
 def _kept_record(path: Path) -> RunRecord | None:
