@@ -76,6 +76,10 @@ def test_the_command_finds_what_the_metadata_library_finds() -> None:
     assert find_entry_points("clyra.commands") == expected
 
 
+def test_a_group_that_no_file_names_is_looked_up_in_the_metadata() -> None:
+    assert find_entry_points("clyra.no_such_group") == {}
+
+
 @pytest.mark.parametrize(
     ("error", "code", "exit_code"),
     [

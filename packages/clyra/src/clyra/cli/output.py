@@ -21,7 +21,8 @@ def print_json(document: object) -> None:
     # Imported here: `clyra --help` loads every command module and prints no JSON.
     import json
 
-    click.echo(json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False))
+    # ASCII alone: what a document holds may be anybody's text, and a terminal obeys more than the old controls.
+    click.echo(json.dumps(document, indent=2, sort_keys=True))
 
 
 def good(text: str) -> str:

@@ -183,7 +183,9 @@ class _Checks:
             return check_journal(container, manifest)
         note = find_note(manifest, container)
         recount = check_journal(container, manifest, note.size if isinstance(note, TreeHead) else None)
-        keyids = {signature.keyid for signature in envelope.signatures}
+        # With a trust file a key id is one whose signature was verified; without, it is only what the envelope says.
+        hinted = {signature.keyid for signature in envelope.signatures}
+        keyids = hinted if self._trust is None else {signed.key.keyid for signed, _ in self._result.signers}
         check_recovery(manifest, recount, note, keyids, self._trust)
         return recount
 

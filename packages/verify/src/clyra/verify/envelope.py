@@ -37,13 +37,11 @@ def pae(payload_type: str, payload: bytes) -> bytes:
 
 
 def parse_envelope(data: bytes, payload_type: str = PAYLOAD_TYPE) -> Envelope:
-    """The envelope in these bytes.
+    """The envelope in these bytes, of which there are at most ``MAX_ENVELOPE_BYTES``.
 
     Raises:
         Refusal: ``limit_exceeded``, ``envelope_invalid`` or ``payload_type``.
     """
-    if len(data) > MAX_ENVELOPE_BYTES:
-        raise Refusal("limit_exceeded", f"an envelope of {len(data)} bytes, at most {MAX_ENVELOPE_BYTES} are allowed")
     try:
         document: Any = read_canonical(data)
         kind, payload, signatures = _members(document)
@@ -64,7 +62,7 @@ def check_sigstore(data: bytes, envelope: Envelope) -> None:
         Refusal: ``attestation_mismatch``.
     """
     try:
-        document: Any = read_canonical(data) if len(data) <= 2 * MAX_ENVELOPE_BYTES else None
+        document: Any = read_canonical(data)
         _expect(document, "dsseEnvelope", "mediaType", "verificationMaterial")
         _expect(document["verificationMaterial"], "publicKey")
         _expect(document["verificationMaterial"]["publicKey"], "hint")

@@ -218,8 +218,8 @@ class _LineReader:
         event: Any = read_canonical(data[:-1])
         check_schema("journal_event", event)
         kind: str = event["type"]
-        if number == 0 and kind != "run.started":
-            raise Refusal("schema_invalid", "the first line is not run.started", pointer="/type")
+        if (number == 0) != (kind == "run.started"):
+            raise Refusal("schema_invalid", "run.started is the first line and no other", pointer="/type")
         if kind in self._parsed:
             self._parsed[kind] += 1
             if self._parsed[kind] == _PATTERN_WORTH_LINES:
