@@ -22,7 +22,7 @@ from forge.journal import (
     statement,
     with_count,
 )
-from forge.keys import TestKey
+from forge.keys import TestKey, b64
 from forge.merkle import merkle_root
 from forge.note import signed_note
 from forge.trust import BUNDLE, SECOND, STRANGER, entry, trust_file
@@ -97,6 +97,8 @@ def _forms() -> Iterator[Case]:
     again = [{**event, "event_id": "same"} if n in (2, 4) else event for n, event in enumerate(run_events())]
     yield _case("C16", "event_id twice", "journal_event_id", events=again)
     yield _case("C26", "first line is not run.started", "schema_invalid", events=with_count(run_events()[1:]))
+    restarted = [*run_events()[:1], started(actor_id="somebody-else"), *run_events()[1:]]
+    yield _case("C27", "run.started twice", "schema_invalid", events=with_count(restarted))
     limit = 65_536
     yield _case("C20", "line of 65537 bytes", "limit_exceeded", events=_filled(limit + 1))
     yield bundle_case("C20b", "line of 65536 bytes", bundle(events=_filled(limit)))
@@ -193,4 +195,9 @@ def _recovered() -> Iterator[Case]:
     yield bundle_case("C23r", "recovered: sound, an early note", _recovery(_note(1), note_size=1))
     both_keys = {"trust.json": trust_file(entry(BUNDLE), entry(SECOND))}
     by_second = _recovery(good, recovered_by=SECOND.keyid, signers=(SECOND,))
+    hinted = put("signatures/1/sig", b64(bytes(64)))
+    claimed = _recovery(good, recovered_by=SECOND.keyid, signers=(BUNDLE, SECOND), envelope=hinted)
+    text = "recovered: recovered_by is only the hint of a signature that does not verify"
+    ignored = ("signature_ignored",)
+    yield bundle_case("C23t", text, claimed, code, "journal", files=both_keys, warnings=ignored)
     yield bundle_case("C23s", "recovered: sealed by another trusted key", by_second, files=both_keys)

@@ -27,7 +27,7 @@ EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 130, 141
 
 EPILOG = """\b
 Examples:
-  clyra verify .clyra/*.def.zip
+  clyra verify .clyra/evidence
   clyra verify bundle.def.zip --trust clyra.trust.json --json
 """
 
