@@ -18,6 +18,7 @@ from clyra.spec import read_json, verb_writes
 TESTS = frozenset(("test", "unit_test"))
 FAILED = frozenset(("error", "fail", "runtime_error"))
 GOOD = frozenset(("success", "pass"))
+NOTHING_TO_DO = "no-op"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)

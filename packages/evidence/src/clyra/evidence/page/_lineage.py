@@ -24,7 +24,7 @@ _SCALED_WIDTH = 1_300
 _BOX_WIDTH, _BOX_HEIGHT, _ROW = 164, 40, 54
 _LEAST_COLUMN, _MOST_COLUMN = 188, 232
 _LETTERS = 23
-_DETAIL_LETTERS = 28
+_DETAIL_LETTERS = 26
 _EDGE = 20
 
 
@@ -72,7 +72,7 @@ def _box(node: GraphNode, *, x: float, y: float) -> Markup:
     if node.run is not None:
         ended = duration(node.run.execution_us) if node.run.status in GOOD else sentence(node.run.status)
         detail = f"{node.run.materialized or node.resource_type} · {ended}"
-        if len(detail) + len(tested) > _DETAIL_LETTERS:
+        if len(detail) + len(tested) > _DETAIL_LETTERS - 2:
             detail = ended
     return element(
         "g",

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from clyra.evidence.page._markup import Markup, element, join
 from clyra.evidence.page.wording import count, counted, duration, moment, sentence, size
-from clyra.evidence.summary import GOOD, NodeRun, Summary
+from clyra.evidence.summary import FAILED, GOOD, NOTHING_TO_DO, NodeRun, Summary
 
 _MOST_ROWS = 300
 _OPEN_ROWS = 15
@@ -82,7 +82,8 @@ def code(value: str | None) -> Markup | None:
 
 def state(status: str) -> Markup:
     """The status of a node with a dot in its colour."""
-    kind = "good" if status in GOOD else "bad" if status in ("error", "fail", "runtime_error") else "doubtful"
+    kind = "good" if status in GOOD else "bad" if status in FAILED else "doubtful"
+    kind = "nothing" if status == NOTHING_TO_DO else kind
     return element("span", sentence(status), class_=f"state {kind}")
 
 

@@ -19,7 +19,7 @@ from clyra.evidence.summary import NodeRun
 WIDTH = 920
 _ROW, _BAR, _AXIS = 24, 18, 26
 _LEAST_BAR = 1.5
-_LETTER = 6.3
+_LETTER = 6.7
 _LEAST_LETTERS = 9
 _TICK_STEPS = (1, 2, 5)
 _MAX_TICKS = 8

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from clyra.evidence.page.wording import duration, sentence
 from clyra.evidence.reader import Lineage
-from clyra.evidence.summary import GOOD, TESTS, NodeRun, short_name
+from clyra.evidence.summary import GOOD, NOTHING_TO_DO, TESTS, NodeRun, short_name
 
 
 @dataclass(slots=True)
@@ -24,12 +24,12 @@ class GraphNode:
 
     @property
     def kind(self) -> str:
-        """The worst that happened to it: ``bad``, ``doubtful``, ``skipped`` or ``good``; ``read`` if it did not run."""
+        """The worst that happened to it: ``bad``, ``doubtful``, ``skipped``, ``good``; ``read`` if nothing was done."""
         if (self.run and self.run.has_failed) or any(test.has_failed for test in self.tests):
             return "bad"
         if any(test.status == "warn" for test in self.tests):
             return "doubtful"
-        if self.run is None:
+        if self.run is None or self.run.status == NOTHING_TO_DO:
             return "read"
         return "good" if self.run.status in GOOD else "skipped"
 
