@@ -6,14 +6,17 @@ from __future__ import annotations
 import json
 import shutil
 from base64 import b64encode
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from clyra.cli import main
 from clyra.evidence import ProjectLog, SealedBundle
-from clyra.evidence._locks import FileLock
+from clyra.evidence.note import sign_note
 from clyra.evidence.signer import Signer, ephemeral_signer
+from clyra.evidence.tlog_proof import checkpoint_text
+from clyra.spec import ProofError
 from clyra.testing.sample_bundle import seal_sample
 from clyra.verify import verify_bundle
 
@@ -118,17 +121,13 @@ def test_verify_refuses_a_changed_leaf(tmp_path: Path, sealed: SealedBundle, log
     assert json.loads(text)["code"] in ("log_tile", "log_root")
 
 
-def test_an_untouched_new_log_of_no_leaf_is_readable(tmp_path: Path, signer: Signer, log: Command) -> None:
-    folder = tmp_path / ".clyra/log"
-    writer = ProjectLog(folder, project="shop", signer=signer)
-    writer.append(leaf(KILLED, None))
+def test_a_log_that_has_no_leaf_yet_is_valid(tmp_path: Path, signer: Signer, log: Command) -> None:
     # What a process leaves that dies between the first checkpoint and its first leaf.
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    fresh = ProjectLog(empty, project="shop", signer=signer)
-    fresh._open()
-    assert log("show", empty)[0] == 0
-    assert log("verify", empty, "--trust", trust_file(tmp_path, signer))[0] == 0
+    origin = f"shop/{'0' * 32}"
+    signed = sign_note(checkpoint_text(origin, 0, sha256(b"").digest()), origin, signer)
+    (tmp_path / "checkpoint").write_bytes(signed)
+    assert log("show", tmp_path)[1] == f"{origin}\nno leaves, no bundles, 0 open\n"
+    assert log("verify", tmp_path, "--trust", trust_file(tmp_path, signer))[0] == 0
 
 
 def test_show_lists_bundles_with_their_leaves(sealed: SealedBundle, log: Command) -> None:
@@ -142,9 +141,10 @@ def test_show_lists_bundles_with_their_leaves(sealed: SealedBundle, log: Command
 
 def test_show_as_json_has_every_bundle_and_what_waits(tmp_path: Path, sealed: SealedBundle, log: Command) -> None:
     folder = tmp_path / ".clyra/log"
-    with FileLock(folder / ".lock").held(timeout_s=0):
-        writer = ProjectLog(folder, project="shop", signer=ephemeral_signer(), durable=False)
-        writer.append(leaf(KILLED, "11" * 32), timeout_s=0)
+    (folder / "checkpoint").rename(folder / "kept")
+    with pytest.raises(ProofError):
+        ProjectLog(folder, project="shop", signer=ephemeral_signer()).append(leaf(KILLED, "11" * 32))
+    (folder / "kept").rename(folder / "checkpoint")
     document = json.loads(log("show", "--json")[1])
     assert document["size"] == 3
     assert [entry["sealed"] for entry in document["bundles"]] == [None, 2]
