@@ -134,7 +134,7 @@ class Bundle:
     @cached_property
     def _summary(self) -> Summary:
         # As with the archive: who only writes does not pay for it.
-        from clyra.evidence.summary import summarize
+        from clyra.evidence._summarize import summarize
 
         try:
             described = orjson.loads(self.read(NODES))["nodes"] if NODES in self.names else []
