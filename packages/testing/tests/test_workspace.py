@@ -298,5 +298,5 @@ def workspace_pins(key: str) -> list[str]:
 
 def test_index_of_decisions_lists_each_of_them() -> None:
     folder = ROOT / "docs/adr"
-    linked = set(re.findall(r"\]\((\d{4}-[\w-]+\.md)\)", (folder / "index.md").read_text("utf-8")))
+    linked = set(re.findall(r"\]\((\d{4}-[\w-]+\.md)\)", (folder / "README.md").read_text("utf-8")))
     assert linked == {path.name for path in folder.glob("[0-9]*.md")}
