@@ -224,6 +224,23 @@ def test_a_failure_that_only_the_trace_knows_is_a_failure(tmp_path: Path, docume
     assert Project(tmp_path / "other", documents, None).run().status == "success"
 
 
+def test_hooks_and_operations_are_no_nodes(tmp_path: Path, documents: Documents) -> None:
+    common = {"execution_time": 0.1, "message": "no", "timing": []}
+    documents["run_results.json"]["results"] = [
+        {**common, "unique_id": "operation.shop.shop-on-run-end-1", "status": "success"},
+        {**common, "unique_id": "macro.shop.sweep", "status": "error"},
+        {**common, "unique_id": "macro.shop.tidy", "status": "success"},
+    ]
+    sealed = Project(tmp_path / "shop", documents, None).seal().sealed
+    found = {event["type"]: event for event in events(sealed.path)}
+    assert "node.finished" not in found
+    hook, error = found["hook.finished"], found["run.error"]
+    assert (hook["name"], hook["status"]) == ("shop.on-run-end.1", "success")
+    assert (error["code"], error["unique_id"]) == ("operation_failed", "operation:sweep")
+    assert (sealed.manifest["run"]["counts"]["nodes"], sealed.manifest["run"]["status"]) == (0, "failed")
+    assert [listed["path"] for listed in sealed.manifest["files"]] == ["journal.ndjson"]
+
+
 def test_a_run_without_nodes_is_valid(tmp_path: Path, documents: Documents) -> None:
     documents["run_results.json"]["results"] = []
     project = Project(tmp_path / "shop", documents, None)

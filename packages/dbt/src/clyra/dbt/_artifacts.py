@@ -287,7 +287,7 @@ def _node(members: JsonView) -> ManifestNode:
 
 
 def _checksum(members: JsonView) -> str | None:
-    # Some engines write the digest itself where dbt Core writes an object.
+    # Of unit tests, and in older engines of other nodes too, dbt writes the digest itself in place of an object.
     if isinstance(members.value("checksum"), str):
         return members.text_or_none("checksum")
     return members.view("checksum").text_or_none("checksum")

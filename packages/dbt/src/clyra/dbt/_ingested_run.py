@@ -7,7 +7,8 @@ The run's journal holds what dbt wrote down: outcomes in the order of their time
 from __future__ import annotations
 
 import graphlib
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -16,6 +17,7 @@ from clyra.dbt._artifacts import Artifacts, Timed, is_unsuccessful
 from clyra.dbt._build import Build
 from clyra.dbt._clock import aware
 from clyra.dbt._command_line import scrub_joined
+from clyra.dbt._nodes import Outcome
 from clyra.dbt._otel import Trace
 from clyra.dbt._record import EXTENSION, PRODUCER
 from clyra.dbt._version import installed
@@ -28,8 +30,9 @@ if TYPE_CHECKING:
 Event = tuple[str, int, dict[str, object]]
 
 _JSON = "application/json"
-# What comes first of what happened in the same microsecond.
-_RANK = {"statement": 0, "node.finished": 1}
+# In dbt's results, and no nodes: hooks of the project, and the macro of run-operation.
+_HOOK, _MACRO = "operation", "macro"
+_HOOK_ID = re.compile(r"operation\.([^.]+)\.\1-(on-run-(?:start|end))-([0-9]+)")
 _NO_GATES = {"run": False, "statement_wrap": False, "statement_event": False, "row_limit": False}
 
 
@@ -58,10 +61,16 @@ class IngestedRun:
 
     @property
     def outcomes(self) -> list[Timed]:
-        """Outcomes of the nodes: dbt's results, and those that only the trace has."""
+        """What ended, and how: dbt's results, and nodes that only the trace has."""
         known = {timed.outcome.unique_id for timed in self.artifacts.results}
         traced = [] if self.trace is None else [t for t in self.trace.nodes if t.outcome.unique_id not in known]
         return [*self.artifacts.results, *map(self._described, traced)]
+
+    @property
+    def nodes(self) -> list[Outcome]:
+        """Outcomes of nodes: without the project's hooks and the macro of an operation."""
+        outcomes = [timed.outcome for timed in self.outcomes]
+        return [outcome for outcome in outcomes if outcome.resource_type not in (_HOOK, _MACRO)]
 
     @property
     def status(self) -> Literal["success", "failed"]:
@@ -77,16 +86,18 @@ class IngestedRun:
             environ: Environment variables; values of dbt's secret ones are hidden.
         """
         ended_us = self.artifacts.ended_at_us
-        happened: list[Event] = [("node.finished", timed.at_us, timed.outcome.as_members()) for timed in self.outcomes]
+        happened: list[Event] = []
         if self.trace is not None:
             happened += [("statement", statement.at_us, statement.members) for statement in self.trace.statements]
-        happened.sort(key=lambda event: (event[1], _RANK[event[0]]))
+        happened += [event for timed in self.outcomes for event in _ending(timed)]
+        # What ended in the microsecond of a statement ended after it: the order from before is kept.
+        happened.sort(key=lambda event: event[1])
         if not self.observes_statements:
             unseen: dict[str, object] = {"code": "recorder_degraded", "part": "statements", "count": 0}
             happened.append(("recorder.degraded", ended_us, unseen))
         finished: dict[str, object] = {
             "success": self.status == "success",
-            "tests": dict(_nodes.counted_tests(timed.outcome for timed in self.outcomes)),
+            "tests": dict(_nodes.counted_tests(self.nodes)),
             "overhead_cpu_us": 0,
         }
         started = ("run.started", self.artifacts.started_at_us, self._started(build, environ))
@@ -136,7 +147,7 @@ class IngestedRun:
         from clyra.evidence.bundle import SourceFile
         from clyra.evidence.canonical import canonicalize_integers
 
-        outcomes = [timed.outcome for timed in self.outcomes]
+        outcomes = self.nodes
         if not outcomes:
             return []
         manifest = self.artifacts.manifest
@@ -180,6 +191,35 @@ class IngestedRun:
         if not writes:
             return []
         return [no_anchor(adapter, "capture_failed", moment, detail="sealed from artifacts").as_manifest()]
+
+
+def _ending(timed: Timed) -> Iterator[Event]:
+    """The event of something that ended, as the recorder of a run that is watched names it."""
+    outcome = timed.outcome
+    if outcome.resource_type == _HOOK:
+        name = _HOOK_ID.sub(r"\1.\2.\3", outcome.unique_id)
+        yield (
+            "hook.finished",
+            timed.at_us,
+            {
+                "name": name,
+                "status": outcome.status,
+                "message_sha256": outcome.message_sha256,
+            },
+        )
+    elif outcome.resource_type != _MACRO:
+        yield "node.finished", timed.at_us, outcome.as_members()
+    elif is_unsuccessful(outcome):
+        name = f"operation:{outcome.unique_id.rpartition('.')[2]}"
+        yield (
+            "run.error",
+            timed.at_us,
+            {
+                "code": "operation_failed",
+                "message_sha256": outcome.message_sha256,
+                "unique_id": name,
+            },
+        )
 
 
 def _check_order(edges: object) -> None:

@@ -1,0 +1,3 @@
+{% macro sweep(word) %}
+  {% do run_query("create or replace table swept as select '" ~ word ~ "' as word") %}
+{% endmacro %}
