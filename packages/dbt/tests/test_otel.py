@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clyra.dbt._otel import Trace, read_trace
-from clyra.spec import FormatError
+from clyra.spec import FormatError, verb_writes
 
 Spans = list[dict[str, Any]]
 
@@ -62,6 +62,20 @@ def test_a_statement_that_began_and_has_no_end_was_sent_all_the_same(tmp_path: P
 def test_an_outcome_that_says_nothing_is_unknown(tmp_path: Path, trace: Spans, outcome: str | None) -> None:
     query(trace)["attributes"]["query_outcome"] = outcome
     assert read(tmp_path, trace).statements[0].members["status"] == "unknown"
+
+
+def test_data_that_is_loaded_without_sql_counts_as_written(tmp_path: Path, trace: Spans) -> None:
+    empty = {"sql_hash": "af1349b9f5f9a1a6a0404dea36dcc949", "query_description": "load_dataframe"}
+    query(trace)["attributes"] = empty
+    loaded = read(tmp_path, trace).statements[0].members
+    assert (loaded["verb"], loaded["sent_sha256"]) == ("load_dataframe", sha256(b"").hexdigest())
+    assert verb_writes(str(loaded["verb"]))
+
+
+def test_a_text_that_somebody_removed_is_not_taken_for_an_empty_one(tmp_path: Path, trace: Spans) -> None:
+    query(trace)["attributes"] = {"sql_hash": "ab" * 16}
+    with pytest.raises(FormatError, match="the statement's text"):
+        read(tmp_path, trace)
 
 
 def test_of_the_text_nothing_is_kept(tmp_path: Path, trace: Spans) -> None:

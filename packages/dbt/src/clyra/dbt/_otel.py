@@ -39,6 +39,8 @@ _TEST_OUTCOMES = {
 # Skipped for another reason than a failure upstream: its result is still good.
 _FAILED_UPSTREAM = ("NODE_SKIP_REASON_UPSTREAM", "NODE_SKIP_REASON_UNSPECIFIED", None)
 _STATUS_ERROR = 2
+# The first half of BLAKE3 of nothing.
+_EMPTY_SQL_HASH = "af1349b9f5f9a1a6a0404dea36dcc949"
 _DIGITS = re.compile(r"[0-9]{1,19}")
 
 
@@ -110,7 +112,7 @@ def _spans(path: Path, trace_id: str, see: Callable[[bytes], None]) -> Iterator[
 
 def _statement(span: JsonView, *, has_ended: bool) -> TracedStatement:
     attributes = span.view("attributes")
-    sql = attributes.text("sql")
+    sql = _text(attributes)
     started_us = _instant_us(span, "start_time_unix_nano")
     ended_us = _instant_us(span, "end_time_unix_nano") if has_ended else started_us
     return TracedStatement(
@@ -119,13 +121,22 @@ def _statement(span: JsonView, *, has_ended: bool) -> TracedStatement:
             "unique_id": _schema_text.name_or_none(attributes.text_or_none("unique_id")),
             "sent_sha256": _schema_text.digest(sql),
             "body_sha256": _schema_text.digest(body_of(sql, None)),
-            "verb": _schema_text.word(verb_of(sql)),
+            # Data may be loaded without any SQL; what dbt calls that is no known verb, and counts as one that writes.
+            "verb": _schema_text.word(verb_of(sql) if sql else attributes.text_or_none("query_description") or ""),
             "status": _QUERY_OUTCOMES.get(attributes.text_or_none("query_outcome") or "", "unknown"),
             "rows": None,
             "query_id": _schema_text.name_or_none(attributes.text_or_none("query_id")),
             "elapsed_us": max(0, ended_us - started_us) if has_ended else None,
         },
     )
+
+
+def _text(attributes: JsonView) -> str:
+    """The statement's text, which is left out where it is empty, and perhaps where somebody removed it."""
+    sql = attributes.text_or_none("sql")
+    if sql is None and attributes.text_or_none("sql_hash") != _EMPTY_SQL_HASH:
+        attributes.refuse("sql", "the statement's text")
+    return sql or ""
 
 
 def _node(span: JsonView) -> Timed:

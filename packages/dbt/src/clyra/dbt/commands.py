@@ -201,6 +201,8 @@ def _ingest(project_dir: Path, target_path: Path, otel: Path | None, folder: Evi
         click.echo("clyra: statements were not observed, which the bundle says; --otel reads them", err=True)
     if not done.is_build_known:
         click.echo("clyra: which code ran is not known: no git here, or files are newer than the run", err=True)
+    if folder.under_temp:
+        click.echo("clyra: evidence lies in a temporary folder; set CLYRA_EVIDENCE_DIR to keep it", err=True)
     log_error = None if done.log_error is None else f"{done.log_error.message} [{done.log_error.code}]"
     _print_bundle(done.sealed.path, done.sealed.manifest, is_new=True, log_error=log_error, as_json=as_json)
 
