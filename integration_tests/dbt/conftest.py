@@ -20,7 +20,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import make_conninfo
 
 from clyra.postgres import Server
 from clyra.verify import Verification, verify_bundle
@@ -95,7 +95,11 @@ class Ledger:
     dsn: str = field(default="", repr=False)
 
     def start(
-        self, *arguments: str, program: Path = DBT, largest_file: int | None = None, **environment: str
+        self,
+        *arguments: str,
+        environment: Mapping[str, str] | None = None,
+        program: Path = DBT,
+        largest_file: int | None = None,
     ) -> subprocess.Popen[str]:
         """Start dbt, perhaps as a process that can write no file beyond a size, which looks like a full disk."""
 
@@ -106,21 +110,22 @@ class Ledger:
         return subprocess.Popen(
             [program, *arguments],
             cwd=self.path,
-            env={**self.environment, **environment},
+            env={**self.environment, **(environment or {})},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             preexec_fn=limit,
         )
 
-    def dbt(self, *arguments: str, code: int = 0, **environment: str) -> Finished:
+    def dbt(
+        self, *arguments: str, code: int = 0, environment: Mapping[str, str] | None = None, **more: str
+    ) -> Finished:
         """Run dbt and require its exit code."""
-        return self.wait(self.start(*arguments, **environment), code=code)
+        return self.wait(self.start(*arguments, environment={**(environment or {}), **more}), code=code)
 
-    def python(self, script: str, *arguments: str, **environment: str) -> Finished:
+    def python(self, script: str, *arguments: str) -> Finished:
         """Run a Python script in the project's folder."""
-        started = self.start("-c", script, *arguments, program=Path(sys.executable), **environment)
-        return self.wait(started, code=0)
+        return self.wait(self.start("-c", script, *arguments, program=Path(sys.executable)), code=0)
 
     @staticmethod
     def wait(process: subprocess.Popen[str], *, code: int) -> Finished:
@@ -253,8 +258,7 @@ def on_duckdb(parsed_for_duckdb: Path, tmp_path: Path) -> Ledger:
 def on_postgres(
     parsed_for_postgres: Path, tmp_path: Path, ledger_database: dict[str, str], postgres_server: Server
 ) -> Ledger:
-    parts = conninfo_to_dict(postgres_server.dsn)
-    dsn = psycopg.conninfo.make_conninfo(**{**parts, "dbname": ledger_database["LEDGER_DBNAME"]})
+    dsn = make_conninfo(postgres_server.dsn, dbname=ledger_database["LEDGER_DBNAME"])
     found = _copy(parsed_for_postgres, tmp_path, ledger_database, dsn)
     found.execute("drop schema if exists ledger cascade")
     return found

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import shutil
 import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,9 @@ from clyra.verify import verify_log
 
 if TYPE_CHECKING:
     from integration_tests.dbt.conftest import Evidence, Ledger
+
+
+DBT = Path(sys.executable).with_name("dbt")
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -54,21 +57,36 @@ def test_build_names_the_tree_of_the_project_and_whether_it_is_dirty(on_duckdb: 
         "dirty": False,
         "author_basis": "claimed",
     }
-    assert git(repository, "status", "--porcelain").splitlines() == ["?? project/models/new.sql", "?? project/notes.txt"]
+    assert git(repository, "status", "--porcelain").splitlines() == [
+        "?? project/models/new.sql",
+        "?? project/notes.txt",
+    ]
 
 
-def test_image_and_ci_say_what_no_repository_can(on_duckdb: Ledger) -> None:
+def test_image_says_what_was_stamped_into_it(on_duckdb: Ledger) -> None:
+    repository = on_duckdb.path.parent
+    (repository / ".gitignore").write_text("home\ntarget\nlogs\n*.duckdb\n")
+    git(repository, "init", "-q", "-b", "main")
+    git(repository, "add", ".")
+    git(repository, "commit", "-q", "-m", "ledger")
+    tree, commit = git(repository, "rev-parse", "HEAD:project", "HEAD").split()
+    clyra = on_duckdb.start("dbt", "stamp", program=DBT.with_name("clyra"))
+    on_duckdb.wait(clyra, code=0)
+    shutil.rmtree(repository / ".git")
+    on_duckdb.dbt("seed", GITHUB_SHA="c" * 40)
+    on_duckdb.write("models/heavy.sql", "select 1 as id, 2 as tons")
+    on_duckdb.dbt("seed")
+    stamped, edited = on_duckdb.bundles()
+    known = {"tree": tree, "commit": commit, "branch": "main", "source": "image"}
+    assert build_of(stamped) == {**known, "dirty": False}
+    assert build_of(edited) == {**known, "dirty": True}
+
+
+def test_ci_service_names_the_commit_of_a_checkout_without_git(on_duckdb: Ledger) -> None:
     commit = "c" * 40
     on_duckdb.dbt("seed", GITHUB_SHA=commit, GITHUB_REF_NAME="release")
-    model = (on_duckdb.path / "models/heavy.sql").read_bytes()
-    stamp = {"tree": "a" * 40, "commit": commit, "branch": None, "files": {}}
-    stamp["files"] = {"models/heavy.sql": hashlib.sha256(model).hexdigest()}
-    on_duckdb.write("clyra.build.json", json.dumps(stamp))
-    on_duckdb.dbt("seed", GITHUB_SHA=commit)
-    by_ci, by_image = on_duckdb.bundles()
-    assert build_of(by_ci) == {"tree": None, "commit": commit, "dirty": None, "branch": "release", "source": "ci_env"}
-    image = {"tree": "a" * 40, "commit": commit, "dirty": False, "branch": None, "source": "image"}
-    assert build_of(by_image) == image
+    known = {"tree": None, "commit": commit, "dirty": None, "branch": "release", "source": "ci_env"}
+    assert build_of(on_duckdb.bundle()) == known
 
 
 def test_evidence_folder_is_named_by_variable_and_by_environment(on_duckdb: Ledger, tmp_path: Path) -> None:
@@ -92,7 +110,7 @@ def test_sessions_of_models_carry_the_ids_of_the_run(on_postgres: Ledger) -> Non
     read = ", ".join(f"current_setting('clyra.{name}', true) as {name}" for name in ("run_id", "actor_id", "tenant_id"))
     on_postgres.write("models/tagged.sql", f"select {read}, current_setting('statement_timeout') as own")
     ids = {"CLYRA_RUN_ID": "run-7", "CLYRA_ACTOR_ID": "ana@harbour.example", "CLYRA_TENANT_ID": "north"}
-    on_postgres.dbt("run", "--select", "tagged", PGOPTIONS="-c statement_timeout=54321", **ids)
+    on_postgres.dbt("run", "--select", "tagged", environment=ids, PGOPTIONS="-c statement_timeout=54321")
     assert on_postgres.execute("select * from ledger.tagged") == [("run-7", "ana@harbour.example", "north", "54321ms")]
     evidence = on_postgres.bundle()
     assert evidence.run["run_id"] == "run-7"
@@ -120,12 +138,11 @@ def orchestrated(ledger: Ledger, number: int, folder: Path) -> None:
         if source.name not in ("target", "logs", ".clyra") and source.suffix != ".duckdb":
             (copy / source.name).symlink_to(source)
     shutil.copytree(ledger.path / "target", copy / "target")
-    arguments = ("--quiet", "run", "--select", "one", "--project-dir", str(copy), "--profiles-dir", str(copy))
-    ledger.dbt(*arguments, CLYRA_RUN_ID="nightly")
+    replace(ledger, path=copy).dbt("--quiet", "run", "--select", "one", CLYRA_RUN_ID="nightly")
 
 
 def run_orchestrated(ledger: Ledger, folder: Path, count: int, at_once: int) -> None:
-    ledger.write("models/one.sql", "{{ config(materialized='ephemeral' if target.type == 'none' else 'view') }} select 1 as id")
+    ledger.write("models/one.sql", "select 1 as id")
     ledger.dbt("--quiet", "parse")
     with ThreadPoolExecutor(at_once) as pool:
         list(pool.map(lambda number: orchestrated(ledger, number, folder), range(count)))

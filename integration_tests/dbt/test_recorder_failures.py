@@ -36,7 +36,7 @@ def test_folder_that_cannot_be_written_is_told_once(on_duckdb: Ledger) -> None:
 
 def test_stop_refuses_before_the_first_statement(on_postgres: Ledger) -> None:
     block_folder(on_postgres)
-    finished = on_postgres.dbt("build", code=2, **STOP)
+    finished = on_postgres.dbt("build", code=2, environment=STOP)
     assert "the run is refused before its first statement" in finished.stdout
     assert "[evidence_unavailable]" in finished.stdout
     assert tables(on_postgres) == set()
@@ -52,13 +52,13 @@ def test_stop_as_a_variable_refuses_a_run_operation(on_postgres: Ledger) -> None
 
 def test_stop_refuses_a_key_that_cannot_sign(on_duckdb: Ledger) -> None:
     on_duckdb.write("key.pem", "no key")
-    finished = on_duckdb.dbt("seed", code=2, CLYRA_SIGNING_KEY="key.pem", **STOP)
+    finished = on_duckdb.dbt("seed", code=2, environment=STOP, CLYRA_SIGNING_KEY="key.pem")
     assert "[key_file_invalid]" in finished.stdout
     assert on_duckdb.bundles() == []
 
 
 def test_stop_records_a_good_run_as_ever(on_duckdb: Ledger) -> None:
-    on_duckdb.dbt("seed", **STOP)
+    on_duckdb.dbt("seed", environment=STOP)
     evidence = on_duckdb.bundle()
     assert evidence.run["status"] == "success"
     assert evidence.events("run.started")[0]["gates"]["run"] is True
@@ -84,7 +84,7 @@ def test_disk_that_fills_up_during_the_run(on_postgres: Ledger) -> None:
 def test_disk_that_fills_up_at_the_seal_with_stop(on_postgres: Ledger) -> None:
     on_postgres.dbt("seed", CLYRA_DISABLED="1")
     flags = ("--no-write-json", "--log-level-file", "none")
-    finished = on_postgres.wait(on_postgres.start(*flags, "run", largest_file=6_000, **STOP), code=2)
+    finished = on_postgres.wait(on_postgres.start(*flags, "run", largest_file=6_000, environment=STOP), code=2)
     assert "its evidence is not sealed" in finished.stdout
     assert tables(on_postgres) >= {"ships", "heavy", "totals", "log"}
 

@@ -8,8 +8,6 @@ import json
 import shutil
 from typing import TYPE_CHECKING
 
-import pytest
-
 if TYPE_CHECKING:
     from integration_tests.dbt.conftest import Evidence, Ledger
 
@@ -28,9 +26,7 @@ LITERALS = (
 def results_of(ledger: Ledger) -> dict[str, str]:
     """dbt's own results by node, hooks left out."""
     results = json.loads((ledger.path / "target" / "run_results.json").read_text())["results"]
-    return {
-        found["unique_id"]: found["status"] for found in results if not found["unique_id"].startswith("operation.")
-    }
+    return {found["unique_id"]: found["status"] for found in results if not found["unique_id"].startswith("operation.")}
 
 
 def referenced(evidence: Evidence) -> dict[str, str]:
@@ -51,7 +47,11 @@ def test_build_records_every_node_as_dbt_does(ledger: Ledger) -> None:
     ledger.dbt("build")
     evidence = ledger.bundle()
     assert evidence.statuses() == results_of(ledger)
-    assert (evidence.run["status"], evidence.run["command"], evidence.run["capture"]) == ("success", "build", "recorded")
+    assert (evidence.run["status"], evidence.run["command"], evidence.run["capture"]) == (
+        "success",
+        "build",
+        "recorded",
+    )
     assert evidence.run["counts"]["tests_passed"] == 4
     assert [hook["name"] for hook in evidence.events("hook.finished")] == [
         "ledger.on-run-start.0",
@@ -125,79 +125,6 @@ def test_node_messages_are_there_as_digests_only(on_duckdb: Ledger) -> None:
     event = finished["test.ledger.finds_ships"]
     assert event["message_sha256"] == hashlib.sha256(messages["test.ledger.finds_ships"].encode()).hexdigest()
     assert event["failures"] == 3
-
-
-def test_fail_fast_leaves_unreached_tests_as_not_run(on_duckdb: Ledger) -> None:
-    on_duckdb.dbt("seed", CLYRA_DISABLED="1")
-    for number in range(3):
-        on_duckdb.write(f"tests/finds_ships_{number}.sql", "select * from {{ ref('ships') }}")
-    on_duckdb.dbt("test", "--fail-fast", "--threads", "1", "--select", "test_type:singular", code=1)
-    evidence = on_duckdb.bundle()
-    counts = evidence.run["counts"]
-    # dbt begins the next test before it sees that one has failed.
-    assert counts["tests_failed"] in (1, 2)
-    assert counts["tests_not_run"] >= 1
-    assert counts["tests_passed"] + counts["tests_failed"] + counts["tests_not_run"] == 4
-
-
-def test_parse_error_leaves_a_bundle_of_a_failed_run(on_duckdb: Ledger) -> None:
-    on_duckdb.write("models/broken.sql", "select {{ no_such_macro( }}")
-    on_duckdb.dbt("run", code=2)
-    evidence = on_duckdb.bundle()
-    assert evidence.run["status"] == "failed"
-    assert evidence.run["counts"]["statements"] == 0
-    assert [event["code"] for event in evidence.events("run.error")] == ["run_failed"]
-    assert on_duckdb.verify(evidence).verdict == "valid"
-
-
-@pytest.mark.parametrize("arguments", [("--threads", "32"), ("--empty",), ("--no-partial-parse",)], ids=" ".join)
-def test_build_with_flag_is_recorded_as_dbt_saw_it(on_duckdb: Ledger, arguments: tuple[str, ...]) -> None:
-    on_duckdb.dbt("build", *arguments)
-    evidence = on_duckdb.bundle()
-    assert evidence.statuses() == results_of(on_duckdb)
-    assert on_duckdb.verify(evidence).verdict == "valid"
-
-
-def test_microbatches_are_recorded_one_by_one(on_duckdb: Ledger) -> None:
-    on_duckdb.write(
-        "models/arrivals.sql",
-        "{{ config(materialized='incremental', incremental_strategy='microbatch', event_time='seen_at', "
-        "batch_size='day', begin='2024-01-01') }} select 1 as id, timestamp '2024-01-02 08:00:00' as seen_at",
-    )
-    on_duckdb.dbt(
-        *("run", "--select", "arrivals", "--event-time-start", "2024-01-01", "--event-time-end", "2024-01-04")
-    )
-    evidence = on_duckdb.bundle()
-    batches = [event["batch_id"] for event in evidence.events("node.finished") if "batch_id" in event]
-    assert sorted(batches) == ["20240101", "20240102", "20240103"]
-    sent = [event for event in evidence.events("statement") if event["unique_id"] == "model.ledger.arrivals"]
-    writing = {event.get("batch_id") for event in sent if event["verb"] in ("create", "insert")}
-    assert writing == {"20240101", "20240102", "20240103"}
-    assert evidence.statuses() == {"model.ledger.arrivals": "success"}
-    described = evidence.nodes()["model.ledger.arrivals"]["batches"]
-    assert [batch["batch_id"] for batch in described] == ["20240101", "20240102", "20240103"]
-    assert on_duckdb.verify(evidence).verdict == "valid"
-
-
-def test_python_model_is_recorded_as_a_node(on_duckdb: Ledger) -> None:
-    on_duckdb.write(
-        "models/counted.py",
-        "def model(dbt, session):\n"
-        "    dbt.config(materialized='table')\n"
-        "    return session.sql('select 42 as python_literal_42')\n",
-    )
-    on_duckdb.dbt("run", "--select", "counted")
-    evidence = on_duckdb.bundle()
-    assert evidence.statuses() == {"model.ledger.counted": "success"}
-    assert evidence.nodes()["model.ledger.counted"]["language"] == "python"
-    assert b"python_literal_42" not in evidence.all_bytes
-    assert on_duckdb.verify(evidence).verdict == "valid"
-
-
-def test_quiet_run_says_nothing_and_leaves_its_bundle(on_duckdb: Ledger) -> None:
-    finished = on_duckdb.dbt("--quiet", "seed")
-    assert finished.printed == ""
-    assert on_duckdb.bundle().run["status"] == "success"
 
 
 def test_two_projects_of_one_repository_keep_their_evidence_apart(on_duckdb: Ledger) -> None:

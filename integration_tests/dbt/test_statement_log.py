@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 
 # Sent by the driver on its own, or a transaction mark that both sides leave out.
 DRIVER = re.compile(r"\s*(begin|commit|rollback|set)\b", re.IGNORECASE)
-ENTRY = re.compile(r"^\d{4}-\d\d-\d\d .*?\[(?P<pid>\d+)\].*?LOG:  statement: (?P<sql>.*?)(?=^\d{4}-\d\d-\d\d |\Z)", re.M | re.S)
+ENTRY = re.compile(
+    r"^\d{4}-\d\d-\d\d .*?\[(?P<pid>\d+)\].*?LOG:  statement: (?P<sql>.*?)(?=^\d{4}-\d\d-\d\d |\Z)", re.M | re.S
+)
 
 
 def logged(text: str) -> list[str]:
     """Statements in a server log, in order; a message's further lines begin with a tab."""
-    return [found["sql"].removesuffix("\n").replace("\n\t", "\n") for found in ENTRY.finditer(text)]
+    return [found[1].removesuffix("\n").replace("\n\t", "\n") for found in ENTRY.finditer(text)]
 
 
 def test_records_equal_the_server_log(on_postgres: Ledger, postgres_server: Server) -> None:

@@ -65,7 +65,10 @@ def measure(arguments: argparse.Namespace, scratch: Path) -> dict[str, object]:
     }
     if arguments.dbt_ol:
         openlineage = {"CLYRA_DISABLED": "1", "OPENLINEAGE_DISABLED": "false"}
-        transport = {"OPENLINEAGE__TRANSPORT__TYPE": "file", "OPENLINEAGE__TRANSPORT__LOG_FILE_PATH": str(scratch / "ol")}
+        transport = {
+            "OPENLINEAGE__TRANSPORT__TYPE": "file",
+            "OPENLINEAGE__TRANSPORT__LOG_FILE_PATH": str(scratch / "ol"),
+        }
         variants["dbt_ol"] = ([str(Path(dbt).with_name("dbt-ol")), *tail], {**base, **openlineage, **transport})
     values: dict[str, list[float]] = {name: [] for name in variants}
     for _ in range(arguments.rounds + 1):
