@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from referencing import Registry, Resource
 
 from clyra.evidence import Reference, SealedBundle, Signer, SourceFile, find_open_journals, instant, new_uuid7
+from clyra.evidence import bundle as bundle_module
 from clyra.evidence.canonical import canonicalize
 from clyra.evidence.container import is_entry_name
 from clyra.evidence.envelope import pae
@@ -202,6 +203,37 @@ def test_origins_hold_only_what_a_manifest_can(run: Run, validate: Callable[[str
     validate("def_v0", bundle.manifest)
     origins = {file["origin"] for file in bundle.manifest["files"] if "origin" in file}
     assert origins == {"a\ufffd\ufffd\ufffd", "\ufffd"}
+
+
+def test_a_renamed_file_must_not_change_between_its_two_readings(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(b"first")
+    file = SourceFile("Broken Name", source, "text/plain")
+    digest = sha256(b"first").hexdigest()
+    assert run.seal([file]).manifest["files"][0]["path"] == f"artifacts/sha256/{digest}"
+
+    real_digest = bundle_module._digest
+
+    def digest_before_a_change(path: bytes | Path) -> str:
+        digest = real_digest(path)
+        source.write_bytes(b"other")
+        return digest
+
+    monkeypatch.setattr(bundle_module, "_digest", digest_before_a_change)
+    with pytest.raises(UnavailableError, match="changed on the disk") as caught:
+        run.seal([file])
+    assert caught.value.code == "seal_failed"
+
+
+def test_a_manifest_that_is_too_large_is_refused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert bundle_module.MAX_MANIFEST_BYTES == 33_554_432
+    monkeypatch.setattr(bundle_module, "MAX_MANIFEST_BYTES", 1000)
+    with pytest.raises(FormatError, match="limit 1000") as caught:
+        run.seal()
+    assert caught.value.code == "limit_exceeded"
+    assert leftovers(run) == []
 
 
 def test_names_that_collide_all_find_a_place(run: Run) -> None:
