@@ -138,6 +138,28 @@ def test_a_clock_that_was_set_back_gives_no_negative_duration(tmp_path: Path, do
     assert read(tmp_path, documents).results[-1].outcome.execution_us == 0
 
 
+@pytest.mark.parametrize(
+    ("status", "unique_id", "fails"),
+    [
+        ("success", "model.shop.a", False),
+        ("warn", "test.shop.t.1", False),
+        ("no-op", "model.shop.a", False),
+        ("error", "model.shop.a", True),
+        ("fail", "test.shop.t.1", True),
+        ("runtime error", "source.shop.raw.late", True),
+        ("partial success", "model.shop.a", True),
+        ("skipped", "model.shop.a", True),
+        ("skipped", "exposure.shop.e", False),
+    ],
+)
+def test_dbt_s_own_verdict_follows_from_the_outcomes(
+    tmp_path: Path, documents: Documents, status: str, unique_id: str, fails: bool
+) -> None:
+    documents["run_results.json"]["results"] = [{"status": status, "unique_id": unique_id, "timing": []}]
+    found = {timed.outcome.unique_id: timed.outcome for timed in read(tmp_path, documents).results}
+    assert is_unsuccessful(found[unique_id]) is fails
+
+
 REFUSED: dict[str, tuple[Change, str]] = {
     "manifest_version": (
         lambda d: d["manifest.json"]["metadata"].update(dbt_schema_version="https://x/dbt/manifest/v13.json"),

@@ -20,7 +20,7 @@ from clyra.dbt._artifacts import Artifacts, read_artifacts
 from clyra.dbt._build import Build
 from clyra.dbt._clock import SystemClock
 from clyra.dbt._command_line import scrub_joined
-from clyra.dbt._ingest import Ingested, find_known, identify, ingest, require_same
+from clyra.dbt._ingest import Ingested, Known, find_known, identify, ingest, require_same
 from clyra.dbt._ingested_run import IngestedRun, RunIds
 from clyra.dbt._otel import read_trace
 from clyra.dbt._project_settings import project_setting
@@ -289,6 +289,11 @@ def test_a_trace_that_comes_later_is_refused(untraced: Project) -> None:
     assert known is not None
     with pytest.raises(FormatError, match="from other statements"):
         require_same(known, untraced.artifacts(), with_trace=True)
+
+
+def test_a_run_that_was_recorded_is_left_as_it_is(untraced: Project) -> None:
+    recorded = {"run": {"capture": "recorded"}, "references": []}
+    require_same(Known(Path("a.def.zip"), recorded), untraced.artifacts(), with_trace=True)
 
 
 def test_other_invocations_and_damaged_bundles_are_not_this_run(untraced: Project, documents: Documents) -> None:

@@ -121,6 +121,13 @@ def test_each_outcome_has_its_word(
     assert read(tmp_path, trace).nodes[0].outcome.status == status
 
 
+def test_nodes_that_were_not_selected_are_passed_over(tmp_path: Path, trace: Spans) -> None:
+    for span in trace:
+        if span["event_type"].endswith("NodeProcessed"):
+            span["attributes"]["in_selection"] = False
+    assert read(tmp_path, trace).nodes == ()
+
+
 def test_other_invocations_in_the_file_are_passed_over(tmp_path: Path, trace: Spans) -> None:
     others = [{**span, "trace_id": OTHER.replace("-", "")} for span in trace]
     assert read(tmp_path, [*others, *trace, *others]).statements == read(tmp_path, trace).statements

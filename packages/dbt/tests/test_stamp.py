@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from clyra.dbt._build import STAMP, BuildProbe, read_stamp
 from clyra.dbt._clock import SystemClock
 from clyra.dbt._stamp import Stamped, check_stamp, write_stamp
-from clyra.evidence import Signer, load_signer
+from clyra.evidence import Signer, canonicalize, load_signer
 from clyra.spec import ConfigurationError, FormatError, UnavailableError
 
 pytestmark = pytest.mark.usefixtures("tmp_clyra_home")
@@ -111,6 +111,10 @@ def test_code_that_came_in_beside_makes_an_image_dirty(project: Path, tmp_path: 
 
 
 def test_what_dbt_writes_and_what_is_no_code_makes_no_image_dirty(project: Path, tmp_path: Path) -> None:
+    (project / "dbt_packages").mkdir()
+    (project / "dbt_packages" / "kept.yml").write_text("x: 1\n")
+    git(project, "add", ".")
+    git(project, "commit", "-q", "-m", "one file where dbt installs others")
     stamp(project)
     image = image_of(project, tmp_path)
     for name in ("target/run.sql", "dbt_packages/x/macros/m.sql", "logs/dbt.log", "models/notes.txt"):
@@ -205,6 +209,19 @@ def test_an_edited_stamp_has_no_signature(project: Path, change: dict[str, Any])
     found = check_stamp(project, None)
     assert not found.signature_holds
     assert not found.holds
+
+
+def test_a_key_id_of_somebody_else_does_not_cover_a_good_signature(project: Path, tmp_path: Path) -> None:
+    path = stamp(project).path
+    thief = ec.generate_private_key(ec.SECP256R1())
+    members = json.loads(
+        stamp(project, signer=load_signer("bundle", {"CLYRA_SIGNING_KEY": pem_of(thief)})).path.read_text()
+    )
+    del members["signature"]
+    members["keyid"] = key().keyid
+    signature = thief.sign(canonicalize(members), ec.ECDSA(hashes.SHA256()))
+    path.write_text(json.dumps({**members, "signature": b64encode(signature).decode()}))
+    assert not check_stamp(project, trust_file(tmp_path, "bundle")).holds
 
 
 def trust_file(folder: Path, role: str, **members: Any) -> Path:
