@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from clyra.evidence.reader import open_bundle
+
 if TYPE_CHECKING:
     from integration_tests.ingest.conftest import Harbour, Opened
 
@@ -47,6 +49,8 @@ def test_a_build_is_sealed_into_a_valid_bundle(harbour: Harbour) -> None:
     assert counts["tests_not_run"] == 1
     assert counts["nodes"] == len(results_of(harbour))
     assert [event["part"] for event in bundle.events("recorder.degraded")] == ["statements"]
+    summary = open_bundle(bundle.path).summary()
+    assert (summary.capture, summary.tests.failed, summary.statement_count) == ("ingested", 1, 0)
 
 
 def test_the_fixture_s_artifacts_do_hold_the_literal_that_no_bundle_may_hold(harbour: Harbour) -> None:
