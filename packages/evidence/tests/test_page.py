@@ -241,13 +241,17 @@ def test_a_page_of_5000_nodes_costs_no_more_than_forty_times_parsing_its_journal
     run = SampleRun(parents=layered_project(5000), threads=8, tests_each=1)
     bundle = open_bundle(seal_sample(tmp_path / ".clyra", run).path)
     journal = bundle.read("journal.ndjson").splitlines()
-    started = time.process_time()
-    for line in journal:
-        orjson.loads(line)
-    parsing = time.process_time() - started
-    started = time.process_time()
-    page = bundle.to_html()
-    assert time.process_time() - started < 40 * parsing
+    ratios = []
+    for _ in range(3):
+        started = time.process_time()
+        for line in journal:
+            orjson.loads(line)
+        parsing = time.process_time() - started
+        started = time.process_time()
+        page = open_bundle(bundle.path).to_html()
+        ratios.append((time.process_time() - started) / parsing)
+    # The best of neighbours in time: what else runs on the machine can only make one of them worse.
+    assert min(ratios) < 40
     assert len(page) < 1_500_000
 
 
