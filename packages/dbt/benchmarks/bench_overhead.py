@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What recording costs: CPU time of whole dbt processes with the plugin on and off, one after the other.
 
-    python packages/dbt/benchmarks/bench_overhead.py PROJECT --profiles-dir DIR [--target NAME] [--rounds 7] [--dbt-ol]
+    python packages/dbt/benchmarks/bench_overhead.py --models 1 --models 100 [--target pg] [--rounds 7] [--dbt-ol]
 
 Off is ``CLYRA_DISABLED=1``: dbt with the plugin installed and switched off. CPU is user plus system time of the dbt
-process and of the processes it waited for (git). On and off alternate, so a machine that slows down slows both. Prints
-one JSON object: per variant the median and all values in seconds, the ratio of the medians, the median and spread of
-the ratios of neighbours, and the plugin's own account (``metrics.recorder_us``) of its runs.
+process and of the processes it waited for (git). On and off alternate, so a machine that slows down slows both. The
+projects come from integration_tests/generate_project.py; target ``pg`` starts an embedded Postgres. Prints one JSON
+object per size: per variant the median of all values in seconds, the ratio of the medians and of the minima, median
+and spread of the ratios of neighbours, and the plugin's own account (``metrics.recorder_us``) of its runs.
 
 Budget: one model at most 1.03 times plain dbt, 100 models and more at most 1.02.
 """
@@ -17,35 +18,34 @@ import argparse
 import json
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
-BUDGET_ONE_MODEL = 1.03
-BUDGET_MANY_MODELS = 1.02
+from clyra.postgres import EmbeddedPostgres
+
+DBT = Path(sys.executable).with_name("dbt")
+GENERATOR = Path(__file__).parents[3] / "integration_tests" / "generate_project.py"
 
 
-def cpu_seconds(command: list[str], folder: Path, environment: dict[str, str]) -> float:
+def cpu_seconds(command: list[str], folder: Path, environment: Mapping[str, str]) -> float:
     """User plus system time of one process and its children; it must succeed."""
-    with (folder / "bench.log").open("wb") as log:
-        pid = os.posix_spawn(
-            command[0],
-            command,
-            environment,
-            file_actions=[
-                (os.POSIX_SPAWN_DUP2, log.fileno(), 1),
-                (os.POSIX_SPAWN_DUP2, log.fileno(), 2),
-            ],
-        )
-        _, status, usage = os.wait4(pid, 0)
-    if os.waitstatus_to_exitcode(status) != 0:
-        sys.exit(f"{' '.join(command)} failed:\n{(folder / 'bench.log').read_text()[-2000:]}")
+    log_path = folder.parent / "bench.log"
+    with log_path.open("wb") as log:
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        sys.exit(f"{' '.join(command)} failed:\n{log_path.read_text()[-2000:]}")
     return usage.ru_utime + usage.ru_stime
 
 
 def recorder_seconds(evidence: Path) -> list[float]:
-    """What the plugin says it took, per bundle."""
+    """What the plugin says it took, per bundle, oldest first."""
     found = []
     for path in sorted(evidence.glob("evidence/*/*/*.def.zip")):
         with zipfile.ZipFile(path) as container:
@@ -53,61 +53,75 @@ def recorder_seconds(evidence: Path) -> list[float]:
     return found
 
 
-def measure(arguments: argparse.Namespace, scratch: Path) -> dict[str, object]:
-    """Alternate the variants for the given number of rounds; the first round warms up and does not count."""
-    dbt = str(Path(sys.executable).with_name("dbt"))
-    base = {**os.environ, "DBT_SEND_ANONYMOUS_USAGE_STATS": "false", "DBT_PROFILES_DIR": str(arguments.profiles_dir)}
-    target = ["--target", arguments.target] if arguments.target else []
-    tail = [arguments.command, "--quiet", "--project-dir", str(arguments.project), *target]
+def generated(models: int, scratch: Path) -> Path:
+    """A project of that many models, seeded and parsed by the first run that warms up."""
+    folder = scratch / f"models_{models}"
+    subprocess.run([sys.executable, GENERATOR, "--models", str(models), "--out", folder], check=True)
+    return folder
+
+
+def measure(
+    project: Path, target: str, rounds: int, environment: Mapping[str, str], *, dbt_ol: bool
+) -> dict[str, object]:
+    """Alternate the variants for the given number of rounds, after one that warms up and does not count."""
+    evidence = project.parent / f"{project.name}_evidence"
+    tail = ["run", "--target", target]
+    off = {**environment, "CLYRA_DISABLED": "1"}
     variants = {
-        "off": ([dbt, *tail], {**base, "CLYRA_DISABLED": "1"}),
-        "on": ([dbt, *tail], {**base, "CLYRA_EVIDENCE_DIR": str(scratch / "evidence"), "HOME": str(scratch)}),
+        "off": ([str(DBT), *tail], off),
+        "on": ([str(DBT), *tail], {**environment, "CLYRA_EVIDENCE_DIR": str(evidence)}),
     }
-    if arguments.dbt_ol:
-        openlineage = {"CLYRA_DISABLED": "1", "OPENLINEAGE_DISABLED": "false"}
-        transport = {
-            "OPENLINEAGE__TRANSPORT__TYPE": "file",
-            "OPENLINEAGE__TRANSPORT__LOG_FILE_PATH": str(scratch / "ol"),
-        }
-        variants["dbt_ol"] = ([str(Path(dbt).with_name("dbt-ol")), *tail], {**base, **openlineage, **transport})
+    if dbt_ol:
+        file_transport = {"TYPE": "file", "LOG_FILE_PATH": str(project.parent / "openlineage.json")}
+        transport = {f"OPENLINEAGE__TRANSPORT__{name}": value for name, value in file_transport.items()}
+        variants["dbt_ol"] = ([str(DBT.with_name("dbt-ol")), *tail], {**off, **transport})
+    cpu_seconds([str(DBT), "seed", "--target", target], project, off)
     values: dict[str, list[float]] = {name: [] for name in variants}
-    for _ in range(arguments.rounds + 1):
-        for name, (command, environment) in variants.items():
-            values[name].append(cpu_seconds(command, scratch, environment))
-    counted = {name: found[1:] for name, found in values.items()}
-    return report(counted, recorder_seconds(scratch / "evidence")[1:])
+    for _ in range(rounds + 1):
+        for name, (command, variables) in variants.items():
+            values[name].append(cpu_seconds(command, project, variables))
+    return report({name: found[1:] for name, found in values.items()}, recorder_seconds(evidence)[1:])
 
 
-def report(counted: dict[str, list[float]], accounted: list[float]) -> dict[str, object]:
+def report(counted: Mapping[str, list[float]], accounted: list[float]) -> dict[str, object]:
     """The figures of all variants against ``off``."""
-    medians = {name: statistics.median(found) for name, found in counted.items()}
-    result: dict[str, object] = {"cpu_s": {n: [round(v, 3) for v in f] for n, f in counted.items()}}
+    off = counted["off"]
+    plain = statistics.median(off)
+    result: dict[str, object] = {"off": {"median_s": round(plain, 3), "min_s": round(min(off), 3)}}
     for name in [name for name in counted if name != "off"]:
-        pairs = sorted(one / off for one, off in zip(counted[name], counted["off"], strict=True))
+        pairs = sorted(one / other for one, other in zip(counted[name], off, strict=True))
         result[name] = {
-            "median_s": round(medians[name], 3),
-            "ratio_of_medians": round(medians[name] / medians["off"], 4),
-            "ratio_of_minima": round(min(counted[name]) / min(counted["off"]), 4),
+            "median_s": round(statistics.median(counted[name]), 3),
+            "ratio_of_medians": round(statistics.median(counted[name]) / plain, 4),
+            "ratio_of_minima": round(min(counted[name]) / min(off), 4),
             "median_of_ratios": round(statistics.median(pairs), 4),
             "ratios_from_to": [round(pairs[0], 4), round(pairs[-1], 4)],
         }
-    result["off"] = {"median_s": round(medians["off"], 3)}
     own = statistics.median(accounted)
-    result["own_account"] = {"median_s": round(own, 4), "share_of_off": round(own / medians["off"], 4)}
+    result["own_account"] = {"median_s": round(own, 4), "share_of_off": round(own / plain, 4)}
     return result
 
 
 def main() -> None:
     """Parse arguments, measure, print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("project", type=Path)
-    parser.add_argument("--profiles-dir", type=Path, required=True)
-    parser.add_argument("--target")
-    parser.add_argument("--command", default="run")
+    parser.add_argument("--models", type=int, action="append", help="size of a project; may be repeated [1, 100]")
+    parser.add_argument("--target", choices=["dev", "pg"], default="dev", help="dev is DuckDB, pg is Postgres")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--dbt-ol", action="store_true", help="openlineage-dbt's dbt-ol as a third variant")
-    with tempfile.TemporaryDirectory(prefix="clyra-bench-") as scratch:
-        print(json.dumps(measure(parser.parse_args(), Path(scratch)), indent=2))
+    arguments = parser.parse_args()
+    with ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="clyra-bench-")))
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("CLYRA_", "PG"))}
+        environment |= {"HOME": str(scratch), "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"}
+        if arguments.target == "pg":
+            server = stack.enter_context(EmbeddedPostgres(None, fast=True))
+            environment |= {"PGHOST": server.host, "PGPORT": str(server.port), "PGUSER": server.user}
+            environment |= {"PGPASSWORD": server.password, "PGDATABASE": server.dbname}
+        for models in arguments.models or [1, 100]:
+            project = generated(models, scratch)
+            found = measure(project, arguments.target, arguments.rounds, environment, dbt_ol=arguments.dbt_ol)
+            print(json.dumps({"models": models, "target": arguments.target, **found}), flush=True)
 
 
 if __name__ == "__main__":

@@ -6,9 +6,8 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from clyra.dbt import _schema_text
 from clyra.dbt._actor import actor_id
@@ -20,8 +19,7 @@ OnFailure = Literal["continue", "stop"]
 DEFAULT_TENANT = "default"
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """Ids of one invocation; ``refused`` names the settings that were no ids and were passed over."""
 
     bundle_id: str
