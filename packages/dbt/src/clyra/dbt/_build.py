@@ -12,7 +12,7 @@ import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 STAMP = "clyra.build.json"
 """What ``clyra dbt stamp`` leaves in images: ``tree``, ``commit``, ``branch`` and the digests of ``files``."""
