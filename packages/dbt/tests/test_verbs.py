@@ -20,6 +20,8 @@ from clyra.spec import verb_writes
         ("(select 1) union (select 2)", "select"),
         ("with a as (select 1) select * from a", "select"),
         ("with recursive a(x) as (values (1)) insert into t select * from a", "insert"),
+        ("with a as (select 1) (select * from a) union all (select 2)", "select"),
+        ("with a as materialized (select 1) (delete from b)", "delete"),
         ("with a as (delete from b returning *) select * from a", "delete"),
         ("with a as (select ')' || \"(\" /* ( */ from t) update b set c = 1", "update"),
         ("with a as (select $q$ ) delete $q$) select 1", "select"),

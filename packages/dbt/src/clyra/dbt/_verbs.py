@@ -21,6 +21,7 @@ _LEXEME = re.compile(
     re.DOTALL,
 )
 _AFTER_WITH = frozenset(("select", "insert", "update", "delete", "merge", "values", "table"))
+_BEFORE_EXPRESSION = frozenset(("as", "materialized"))
 _IN_WITH = ("delete", "update", "insert", "merge")
 _EXECUTED = (*_IN_WITH, "create", "execute", "refresh")
 # What a statement may stand behind in a string of several, scripting blocks included.
@@ -78,15 +79,19 @@ def _lexemes(sql: str) -> Iterator[str]:
 def _verb_after_with(sql: str) -> str:
     """The verb behind the common table expressions, or the one of an expression that changes data."""
     depth = 0
-    before = ""
+    before, opener = "", ""
     main = ""
     for lexeme in _lexemes(sql):
         if lexeme == "(":
             depth += 1
+            opener = before
         elif lexeme == ")":
             depth -= 1
         elif depth and before == "(" and lexeme in _IN_WITH:
             return lexeme
+        elif depth == 1 and before == "(" and lexeme == "select" and opener not in _BEFORE_EXPRESSION and not main:
+            # ``with a as (...) (select ...) union all (select ...)``: the query itself stands in parentheses.
+            main = lexeme
         elif not depth and lexeme in _AFTER_WITH and not main:
             main = lexeme
         elif not depth and before == ";":
