@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from clyra.dbt import _schema_text, _statements
@@ -23,6 +24,14 @@ if TYPE_CHECKING:
     from clyra.dbt._process import Termination
 
 Handler = Callable[[DbtObject, ThreadState], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """Stands for dbt's data of ``CommandCompleted`` where that event never came; ``elapsed`` in seconds."""
+
+    elapsed: float
+    success: bool = False
 
 
 class EventRecorder:
@@ -42,6 +51,7 @@ class EventRecorder:
         self.interrupted = False
         self.refused = False
         self._on_completed = on_completed
+        self._began_us = session.clock.elapsed_us()
         self._operation = f"operation:{session.dbt.operation}" if session.dbt.operation else None
         self._handlers: dict[str, Handler] = {
             "AdapterRegistered": self._adapter_registered,
@@ -79,6 +89,25 @@ class EventRecorder:
             session.degrade("events", exc)
         finally:
             state.cpu_us += session.clock.cpu_us() - before
+
+    def close(self) -> None:
+        """Seal the run if dbt leaves without saying that it is complete; never raises, dbt's result stands already.
+
+        With ``--warn-error`` dbt raises over its summary of deprecations before it fires ``CommandCompleted``.
+        """
+        if not self._handlers:
+            return
+        session = self.session
+        state = session.thread()
+        elapsed_s = (session.clock.elapsed_us() - self._began_us) / 1_000_000
+        try:
+            self._error(state, "run_failed", "", "")
+            self._command_completed(Unfinished(elapsed_s), state)
+        except ExceptionExit:
+            # Told when it was raised; there is no exit code left to change.
+            pass
+        except Exception as exc:  # noqa: BLE001 - recording must not break a run
+            session.degrade("events", exc)
 
     def around(self, manager: DbtObject, send: Callable[[], DbtObject], call: Call) -> DbtObject:
         """Run one ``add_query`` of dbt's and complete the record of what it sent."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from typing import ClassVar
 
+import click
 from dbt_common.events.event_manager_client import get_event_manager
 
 from clyra.dbt import _seal
@@ -46,7 +47,9 @@ class ClyraPlugin(dbtPlugin):
             return
         session = Session(dbt, os.environ, clock)
         termination = Termination()
-        manager.callbacks.append(EventRecorder(session, termination, _seal.finish))
+        recorder = EventRecorder(session, termination, _seal.finish)
+        manager.callbacks.append(recorder)
+        click.get_current_context().call_on_close(recorder.close)
         termination.install()
         session.thread().cpu_us += clock.cpu_us() - before + type(self).load_us
         type(self).load_us = 0
