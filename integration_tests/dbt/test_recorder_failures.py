@@ -89,6 +89,18 @@ def test_disk_that_fills_up_at_the_seal_with_stop(on_postgres: Ledger) -> None:
     assert tables(on_postgres) >= {"ships", "heavy", "totals", "log"}
 
 
+def test_damaged_log_is_told_and_the_run_recorded(on_duckdb: Ledger) -> None:
+    on_duckdb.write(".clyra/log/checkpoint", "no checkpoint")
+    finished = on_duckdb.dbt("seed")
+    assert "[checkpoint_invalid]" in finished.stderr
+    evidence = on_duckdb.bundle()
+    assert evidence.run["status"] == "success"
+    assert [(event["part"], event["code"]) for event in evidence.events("recorder.degraded")] == [
+        ("log", "checkpoint_invalid")
+    ]
+    assert "[checkpoint_invalid]" in on_duckdb.dbt("seed", code=2, environment=STOP).stdout
+
+
 def test_broken_installation_breaks_no_command(on_duckdb: Ledger) -> None:
     on_duckdb.write("shadow/sitecustomize.py", "import sys\nsys.modules['clyra.dbt.plugin'] = None\n")
     finished = on_duckdb.dbt("seed", PYTHONPATH=str(on_duckdb.path / "shadow"))

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from clyra.dbt._actor import actor_id, scrub_argv
+from clyra.dbt._actor import actor_id, scrub_argv, shortened
 
 JWT = "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJhbmEifQ.c2lnbmF0dXJl"
 KEY = "-----BEGIN PRIVATE KEY-----\nMC4CAQAw\n-----END PRIVATE KEY-----"
@@ -54,6 +56,16 @@ def test_secret_variables_of_dbt_are_hidden_wherever_they_stand() -> None:
 
 def test_option_at_the_end_without_its_value_is_kept() -> None:
     assert scrub_argv(["run", "--vars"], {}, {}) == ["run", "--vars"]
+
+
+def test_arguments_beyond_what_a_line_holds_are_counted() -> None:
+    few = ["dbt", "run", "--select", *("model_é" for _ in range(100))]
+    assert shortened(few) == few
+    many = ["dbt", "run", "--select", *("m\n" * 10 for _ in range(20_000))]
+    kept = shortened(many)
+    assert kept[:-1] == many[: len(kept) - 1]
+    assert kept[-1] == f"... {len(many) - len(kept) + 1} more arguments"
+    assert len(json.dumps(kept)) < 40_000
 
 
 def test_argument_that_utf8_cannot_hold_is_kept_readable() -> None:

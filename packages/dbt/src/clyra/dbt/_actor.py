@@ -7,6 +7,7 @@ An actor id is a claim of the runner. Arguments lose everything that may be a se
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from clyra.dbt import _schema_text
 
 HIDDEN = "***"
+_ARGV_BYTES = 32_768
 
 _ACTORS = (
     "GITHUB_ACTOR",
@@ -70,6 +72,21 @@ def scrub_argv(argv: Sequence[str], environ: Mapping[str, str], names: Mapping[s
         else:
             scrubbed.append(_without_secrets(argument, secrets))
     return scrubbed
+
+
+def shortened(argv: Sequence[str]) -> list[str]:
+    """``argv`` as far as a journal's line holds it; orchestrators select thousands of models by name.
+
+    What is left out is counted in a last element.
+    """
+    kept: list[str] = []
+    left = _ARGV_BYTES
+    for argument in argv:
+        left -= len(json.dumps(argument, ensure_ascii=False).encode()) + 1
+        if left < 0:
+            return [*kept, f"... {len(argv) - len(kept)} more arguments"]
+        kept.append(argument)
+    return kept
 
 
 def _takes_hidden_value(option: str) -> bool:

@@ -21,7 +21,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from clyra.dbt import _schema_text
-from clyra.dbt._actor import scrub_argv
+from clyra.dbt._actor import scrub_argv, shortened
 from clyra.dbt._anchors import AnchorRecorder
 from clyra.dbt._build import Build, BuildProbe
 from clyra.dbt._clock import Clock
@@ -114,12 +114,15 @@ class Session:
             if self.is_open:
                 return
             self.is_open = True
-            try:
-                self._open()
-            except (ClyraError, OSError) as exc:
-                if self.on_failure == "stop":
-                    raise _as_unavailable(exc) from exc
-                self.degrade("journal", exc)
+            for part, step in (("journal", self._open_journal), ("log", self._open_log)):
+                try:
+                    step()
+                except (ClyraError, OSError) as exc:
+                    if self.on_failure == "stop":
+                        raise _as_unavailable(exc) from exc
+                    self.degrade(part, exc)
+                    if self.journal is None:
+                        return
 
     def begin_anchor(self) -> None:
         """Capture where the warehouse's history stands, once; before the first statement is sent."""
@@ -180,10 +183,9 @@ class Session:
         """Leave no process behind."""
         self._probe.abandon()
 
-    def _open(self) -> None:
+    def _open_journal(self) -> None:
         from clyra.dbt._record import run_record
         from clyra.evidence.journal import JournalWriter
-        from clyra.evidence.project_log import ProjectLog
         from clyra.evidence.signer import load_signer
 
         self.build = self._probe.build(self.dbt.source_paths)
@@ -191,31 +193,39 @@ class Session:
         self.folder.prepare()
         if self.on_failure == "stop":
             _check_space(self.folder.root)
+        identity = self.identity
+        if identity.joined:
+            self.part = claim_part(self.folder.journal_dir, identity.run_id)
         self.signer = load_signer("bundle", self.environ)
-        if self.identity.joined:
-            self.part = claim_part(self.folder.journal_dir, self.identity.run_id)
-        self.journal = JournalWriter.create(
-            self.folder.journal_path(self.identity.bundle_id),
-            bundle_id=self.identity.bundle_id,
-            tenant=self.identity.tenant,
+        journal = JournalWriter.create(
+            self.folder.journal_path(identity.bundle_id),
+            bundle_id=identity.bundle_id,
+            tenant=identity.tenant,
             signer=self.signer,
             record=run_record(self, status="interrupted"),
         )
-        self.journal.append([("run.started", self.created_at_us, self._started())])
-        self.log = ProjectLog(
-            self.folder.log_dir, project=self.dbt.project_name, signer=load_signer("log", self.environ)
-        )
-        identity = self.identity
-        opened = leaf_of(
-            tenant=identity.tenant,
-            run_id=identity.run_id,
-            part=self.part,
-            bundle_id=identity.bundle_id,
-            manifest_sha256=None,
-        )
-        self.log.append(opened)
+        journal.append([("run.started", self.created_at_us, self._started())])
+        self.journal = journal
         for setting in identity.refused:
             self.degrade("identity", ClyraError(f"{setting} is no id and was passed over", code="session_tag_invalid"))
+
+    def _open_log(self) -> None:
+        """Put the run into the project's log, so that one that is never sealed shows there."""
+        from clyra.evidence.project_log import ProjectLog
+        from clyra.evidence.signer import load_signer
+
+        identity = self.identity
+        log = ProjectLog(self.folder.log_dir, project=self.dbt.project_name, signer=load_signer("log", self.environ))
+        log.append(
+            leaf_of(
+                tenant=identity.tenant,
+                run_id=identity.run_id,
+                part=self.part,
+                bundle_id=identity.bundle_id,
+                manifest_sha256=None,
+            )
+        )
+        self.log = log
 
     def _started(self) -> dict[str, object]:
         dbt, identity = self.dbt, self.identity
@@ -223,7 +233,7 @@ class Session:
             "invocation_id": _schema_text.name(dbt.invocation_id),
             "project": _schema_text.name(dbt.project_name),
             "command": _schema_text.name(dbt.command),
-            "argv": scrub_argv(dbt.argv, self.environ, dbt.dictionary_names()),
+            "argv": shortened(scrub_argv(dbt.argv, self.environ, dbt.dictionary_names())),
             "target_name": _schema_text.name_or_none(dbt.target_name),
             "adapter_type": None if dbt.adapter_type is None else _schema_text.word(dbt.adapter_type),
             "versions": {**dbt.versions(), "clyra": installed().version},
