@@ -142,6 +142,25 @@ class DbtInvocation:
 
         return frozenset(map(str, selected_resources.SELECTED_RESOURCES))
 
+    def is_deferred(self, node: Any) -> bool:
+        """Whether a node that did not run was read from the state that ``--defer`` names.
+
+        dbt prefers the other state where it is told to, and where it knows no relation of the node's own; its cache
+        of relations is what it looks at, and is asked here without a statement.
+        """
+        from dbt.adapters.factory import FACTORY
+
+        flags = self._members["flags"]
+        if getattr(node, "defer_relation", None) is None or not getattr(flags, "DEFER", False):
+            return False
+        if getattr(flags, "FAVOR_STATE", False):
+            return True
+        adapter: Any = FACTORY.adapters.get(self.adapter_type or "")
+        if adapter is None:
+            return False
+        known = adapter.cache.get_relations(node.database, node.schema)
+        return not any(str(relation.identifier).lower() == str(node.identifier).lower() for relation in known)
+
     def artifact_paths(self) -> dict[str, Path]:
         """Where this command's artifacts lie if dbt writes them, by their roles."""
         target = self.target_path

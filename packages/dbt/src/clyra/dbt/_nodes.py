@@ -7,7 +7,7 @@ SQL, no arguments of tests, no descriptions or metadata, which may hold literals
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,10 +119,18 @@ def lineage(
     *,
     run_id: str,
     system: str,
+    is_deferred: Callable[[Any], bool] = lambda node: False,
 ) -> dict[str, object]:
     """The lineage of the run: its nodes and what they read directly, after ``lineage.schema.json``.
 
     A node that reads itself, as incremental models may, has no edge for that: lineage has no cycles.
+
+    Args:
+        manifest: dbt's.
+        outcomes: Of the nodes that ran.
+        run_id: Clyra's id of the run.
+        system: The adapter's type.
+        is_deferred: Whether the run read the relation of another state in place of the node's own (``--defer``).
     """
     ids = {outcome.unique_id: outcome for outcome in outcomes}
     edges: set[tuple[str, str]] = set()
@@ -132,7 +140,9 @@ def lineage(
                 edges.add((_schema_text.name(parent), unique_id))
     members = sorted(ids.keys() | {parent for parent, _ in edges})
     return {
-        "nodes": [_lineage_node(find(manifest, member), member, ids.get(member), system) for member in members],
+        "nodes": [
+            _lineage_node(find(manifest, member), member, ids.get(member), system, is_deferred) for member in members
+        ],
         "edges": [{"from": parent, "to": child, "run_id": run_id} for parent, child in sorted(edges)],
     }
 
@@ -156,7 +166,9 @@ def _described(node: Any, outcome: Outcome) -> dict[str, object]:
     return described
 
 
-def _lineage_node(node: Any, unique_id: str, outcome: Outcome | None, system: str) -> dict[str, object]:
+def _lineage_node(
+    node: Any, unique_id: str, outcome: Outcome | None, system: str, is_deferred: Callable[[Any], bool]
+) -> dict[str, object]:
     resource_type = str(getattr(node, "resource_type", "") or unique_id.partition(".")[0])
     described: dict[str, object] = {
         "id": unique_id,
@@ -166,10 +178,9 @@ def _lineage_node(node: Any, unique_id: str, outcome: Outcome | None, system: st
         "basis": "recorded" if outcome is not None else "manifest",
         "resource_type": _schema_text.word(resource_type),
     }
-    for member, attribute in (("name", "name"), ("relation", "relation_name")):
-        if (value := _optional(node, attribute)) is not None:
-            described[member] = value
-    return described
+    read = node.defer_relation if outcome is None and is_deferred(node) else node
+    names = {"name": _optional(node, "name"), "relation": _optional(read, "relation_name")}
+    return described | {member: value for member, value in names.items() if value is not None}
 
 
 def _parents(node: Any) -> list[str]:

@@ -171,7 +171,11 @@ def _files(session: Session) -> Sequence[SourceFile]:
     manifest, outcomes = session.dbt.manifest, session.outcomes.values()
     described = _nodes.describe(manifest, outcomes)
     edges = _nodes.lineage(
-        manifest, outcomes, run_id=session.identity.run_id, system=session.dbt.adapter_type or "unknown"
+        manifest,
+        outcomes,
+        run_id=session.identity.run_id,
+        system=session.dbt.adapter_type or "unknown",
+        is_deferred=session.dbt.is_deferred,
     )
     return [
         SourceFile("artifacts/lineage.json", canonicalize_integers(edges), _JSON, "lineage"),
