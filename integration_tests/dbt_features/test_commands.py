@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from integration_tests.dbt_features.conftest import Evidence, Outcome, Project
+    from integration_tests.dbt_features.conftest import Evidence, Keyring, Outcome, Project
 
 SILENT = (
     ("ls",),
@@ -138,3 +140,18 @@ def test_partial_parsing_changes_nothing_in_the_record(project: Project) -> None
     ]
     assert nodes[0] == nodes[1] == nodes[2] == nodes[3]
     assert len(nodes[0]) == 3
+
+
+def test_auditor_verifies_all_bundles_and_the_log_with_the_command(
+    project: Project, keyring: Keyring, artifacts: dict[str, Outcome]
+) -> None:
+    folder = project.evidence_folder
+    for arguments in (
+        ("verify", folder / "evidence", "--artifacts", folder / "artifacts"),
+        ("log", "verify", folder / "log"),
+    ):
+        clyra = Path(sys.executable).with_name("clyra")
+        command = [clyra, *arguments, "--trust", keyring.config / "clyra.trust.json"]
+        done = subprocess.run(command, env=project.environ, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert len(project.bundle_paths()) >= len(artifacts)

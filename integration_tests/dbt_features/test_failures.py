@@ -198,5 +198,32 @@ def test_error_after_the_last_node_is_sealed_too(on_duckdb: Project) -> None:
     assert outcome.evidence.run["counts"]["nodes"] == 1
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("run", "--select", "broken+"), 1),
+        (("build", "--select", "broken+", "gauges", "--fail-fast"), 1),
+        (("--warn-error", "run", "--select", "no_such_model"), 2),
+        (("run", "--select", "state:modified"), 2),
+        (("retry", "--threads", "1"), 1),
+        (("run-operation", "no_such_macro"), 2),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_failing_command_ends_as_it_does_without_clyra(
+    on_duckdb: Project, arguments: tuple[str, ...], code: int
+) -> None:
+    on_duckdb.write("models/broken.sql", "select absent_column from {{ ref('gauges') }}")
+    on_duckdb.write("models/behind.sql", "select * from {{ ref('broken') }}")
+    on_duckdb.dbt("run", "--select", "broken+", code=1, CLYRA_DISABLED="1")
+    with_plugin = on_duckdb.dbt(*arguments, code=code)
+    on_duckdb.dbt("run", "--select", "broken+", code=1, CLYRA_DISABLED="1")
+    without = on_duckdb.dbt(*arguments, code=code, CLYRA_DISABLED="1")
+    for name in ("broken", "behind"):
+        (on_duckdb.path / f"models/{name}.sql").unlink()
+    assert with_plugin.results == without.results
+    assert (len(with_plugin.bundles), len(without.bundles)) == (1, 0)
+
+
 def test_usage_error_leaves_nothing(on_duckdb: Project) -> None:
     assert on_duckdb.dbt("build", "--no-such-option", code=2).bundles == ()
