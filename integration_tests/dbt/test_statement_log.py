@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 
 # Sent by the driver on its own, or a transaction mark that both sides leave out.
 DRIVER = re.compile(r"\s*(begin|commit|rollback|set)\b", re.IGNORECASE)
-ENTRY = re.compile(
-    r"^\d{4}-\d\d-\d\d .*?\[(?P<pid>\d+)\].*?LOG:  statement: (?P<sql>.*?)(?=^\d{4}-\d\d-\d\d |\Z)", re.M | re.S
-)
+ENTRY = re.compile(r"^\d{4}-\d\d-\d\d [^\n]*?LOG:  statement: (.*?)(?=^\d{4}-\d\d-\d\d |\Z)", re.MULTILINE | re.DOTALL)
 
 
 def logged(text: str) -> list[str]:
