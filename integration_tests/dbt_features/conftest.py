@@ -337,6 +337,8 @@ def server_log(postgres_server: Server) -> Iterator[ServerLog]:
         yield ServerLog(postgres_server.log_path)
         superuser.execute("alter system reset log_line_prefix")
         superuser.execute("select pg_reload_conf()")
+        while _prefix_is_set(postgres_server.superuser_dsn):
+            pass
 
 
 def _prefix_is_set(dsn: str) -> bool:
