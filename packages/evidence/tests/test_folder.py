@@ -2,7 +2,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+import tempfile
 from hashlib import sha256
 from pathlib import Path
 
@@ -91,13 +93,41 @@ def test_a_folder_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None:
     assert caught.value.code == "evidence_unavailable"
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root writes everywhere")
-def test_a_read_only_folder_is_unavailable(tmp_path: Path) -> None:
-    folder = EvidenceFolder(tmp_path / ".clyra", tmp_path)
-    folder.prepare()
-    folder.journal_dir.chmod(0o500)
-    with pytest.raises(UnavailableError):
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork, which this system lacks")
+def test_a_read_only_folder_is_unavailable() -> None:
+    root = Path(tempfile.mkdtemp())
+    root.chmod(0o711)
+    try:
+        folder = EvidenceFolder(root / ".clyra", root)
         folder.prepare()
+        folder.journal_dir.chmod(0o555)
+        assert _code_for_an_ordinary_user(folder) == "evidence_unavailable"
+    finally:
+        shutil.rmtree(root)
+
+
+def _code_for_an_ordinary_user(folder: EvidenceFolder) -> str:
+    """The code with which `prepare` refuses; asked as nobody where the tests run as root, who may write anywhere."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        code = "none"
+        try:
+            if os.geteuid() == 0:
+                os.setgroups([])
+                os.setgid(65534)
+                os.setuid(65534)
+            folder.prepare()
+        except UnavailableError as exc:
+            code = exc.code
+        finally:
+            os.write(writing, code.encode())
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as answer:
+        found = answer.read()
+    os.waitpid(child, 0)
+    return found
 
 
 def test_where_journals_and_bundles_lie(tmp_path: Path) -> None:
