@@ -27,7 +27,7 @@ import psycopg
 import pytest
 
 from clyra.evidence import load_signer
-from clyra.postgres import Server
+from clyra.postgres import EmbeddedPostgres, Server
 from clyra.verify import verify_bundle
 
 HERE = Path(__file__).parent
@@ -324,37 +324,24 @@ def plain_environ(keyring: Keyring, tmp_path_factory: pytest.TempPathFactory) ->
     }
 
 
-@pytest.fixture(scope="package")
-def server_log(postgres_server: Server) -> Iterator[ServerLog]:
-    """The server's log, each line with process, database and application as long as these tests run."""
-    assert postgres_server.superuser_dsn is not None
-    assert postgres_server.log_path is not None
-    with psycopg.connect(postgres_server.superuser_dsn, autocommit=True) as superuser:
-        superuser.execute(f"alter system set log_line_prefix = '{LOG_PREFIX}'".encode())
-        superuser.execute("select pg_reload_conf()")
-        while not _prefix_is_set(postgres_server.superuser_dsn):
-            pass
-        yield ServerLog(postgres_server.log_path)
-        superuser.execute("alter system reset log_line_prefix")
-        superuser.execute("select pg_reload_conf()")
-        while _prefix_is_set(postgres_server.superuser_dsn):
-            pass
+@pytest.fixture(scope="session")
+def logging_server() -> Iterator[Server]:
+    """A server of these tests alone: each line of its log names process, database and application."""
+    settings = {"log_statement": "all", "log_line_prefix": LOG_PREFIX}
+    with EmbeddedPostgres(None, fast=True, settings=settings) as server:
+        yield server
 
 
-def _prefix_is_set(dsn: str) -> bool:
-    with psycopg.connect(dsn) as connection:
-        return connection.execute("show log_line_prefix").fetchone() == (LOG_PREFIX,)
-
-
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def give_database(request: pytest.FixtureRequest) -> Callable[[Project], dict[str, str]]:
     """A function that gives a project an empty Postgres database: libpq's variables for it."""
 
     def give(project: Project) -> dict[str, str]:
-        server: Server = request.getfixturevalue("postgres_server")
-        project.log = request.getfixturevalue("server_log")
-        project.dbname = f"features_{secrets.token_hex(6)}"
+        server: Server = request.getfixturevalue("logging_server")
         assert server.superuser_dsn is not None
+        assert server.log_path is not None
+        project.log = ServerLog(server.log_path)
+        project.dbname = f"features_{secrets.token_hex(6)}"
         with psycopg.connect(server.superuser_dsn, autocommit=True) as superuser:
             superuser.execute(f"create database {project.dbname} owner {server.user}".encode())
         return {
@@ -387,7 +374,7 @@ def make_project(plain_environ: dict[str, str], keyring: Keyring, host: Host) ->
     return make
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def make_tides(
     make_project: Callable[..., Project],
     give_database: Callable[[Project], dict[str, str]],
