@@ -73,8 +73,9 @@ def measure(
     }
     if dbt_ol:
         file_transport = {"TYPE": "file", "LOG_FILE_PATH": str(project.parent / "openlineage.json")}
+        path = {"PATH": f"{DBT.parent}{os.pathsep}{environment.get('PATH', '')}"}
         transport = {f"OPENLINEAGE__TRANSPORT__{name}": value for name, value in file_transport.items()}
-        variants["dbt_ol"] = ([str(DBT.with_name("dbt-ol")), *tail], {**off, **transport})
+        variants["dbt_ol"] = ([str(DBT.with_name("dbt-ol")), *tail], {**off, **path, **transport})
     cpu_seconds([str(DBT), "seed", "--target", target], project, off)
     values: dict[str, list[float]] = {name: [] for name in variants}
     for _ in range(rounds + 1):

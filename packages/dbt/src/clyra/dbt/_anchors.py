@@ -55,7 +55,11 @@ class AnchorRecorder:
         """Capture where the history stands, and leave the tags for the connections that dbt opens from now on."""
         if not anchor_kinds(self._adapter_type):
             return
-        self._warehouse = load_warehouse(self._adapter_type)
+        try:
+            self._warehouse = load_warehouse(self._adapter_type)
+        except ClyraError as exc:
+            self._failure = exc.message
+            return
         if self._warehouse is None:
             self._failure = f"no installed package anchors {self._adapter_type}"
             return

@@ -149,10 +149,11 @@ class EventRecorder:
 
     def _query(self, data: DbtObject, state: ThreadState) -> None:
         session = self.session
-        if session.anchors is None:
+        if state.is_new:
             # run-operation announces no threads: its first statement opens the run.
             self._open()
             session.begin_anchor()
+            state.is_new = False
         unique_id = data.node_info.unique_id
         name = _schema_text.name(unique_id) if unique_id else self._operation
         _statements.on_query(state, data.sql, name, session.clock)

@@ -72,6 +72,7 @@ class Session:
         self.begun: set[str] = set()
         self.degraded: Counter[tuple[str, str]] = Counter()
         self.is_open = False
+        self.is_anchored = False
         self.announced = False
         self.wrapped = False
         self.build = Build()
@@ -86,6 +87,7 @@ class Session:
         self._threads: list[ThreadState] = []
         self._backlog: list[Event] = []
         self._lock = threading.RLock()
+        self._refusal: ClyraError | None = None
         self._told = False
 
     def thread(self) -> ThreadState:
@@ -111,6 +113,8 @@ class Session:
             ClyraError: The run cannot be recorded and must not go on (``stop``).
         """
         with self._lock:
+            if self._refusal is not None:
+                raise self._refusal
             if self.is_open:
                 return
             self.is_open = True
@@ -119,25 +123,27 @@ class Session:
                     step()
                 except (ClyraError, OSError) as exc:
                     if self.on_failure == "stop":
-                        raise _as_unavailable(exc) from exc
+                        self._refusal = _as_unavailable(exc)
+                        raise self._refusal from exc
                     self.degrade(part, exc)
                     if self.journal is None:
                         return
 
     def begin_anchor(self) -> None:
-        """Capture where the warehouse's history stands, once; before the first statement is sent."""
-        with self._lock:
-            if self.anchors is not None or not self.dbt.adapter_type:
-                return
-            self.anchors = AnchorRecorder(
-                self.dbt.adapter_type, self.dbt.manager_class, self.dbt.credentials, self.clock, self.environ
-            )
-            identity = self.identity
-            self.anchors.begin(SessionTags(identity.run_id, identity.actor, identity.tenant))
+        """Capture where the warehouse's history stands, once; before the first statement is sent.
 
-    def add(self, state: ThreadState, event: Event) -> None:
-        """Collect ``event`` on its thread."""
-        state.events.append(event)
+        Threads that come meanwhile wait, so that none sends before the capture.
+        """
+        with self._lock:
+            if self.is_anchored:
+                return
+            self.is_anchored = True
+            dbt, identity = self.dbt, self.identity
+            if dbt.adapter_type:
+                self.anchors = AnchorRecorder(
+                    dbt.adapter_type, dbt.manager_class, dbt.credentials, self.clock, self.environ
+                )
+                self.anchors.begin(SessionTags(identity.run_id, identity.actor, identity.tenant))
 
     def drain_if_due(self, state: ThreadState) -> None:
         """Hand over what this thread has collected if it has waited long, or if no node will finish on this thread."""

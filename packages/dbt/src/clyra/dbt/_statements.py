@@ -77,10 +77,11 @@ class Sent:
 class ThreadState:
     """What one thread of dbt has collected and not yet handed over."""
 
-    __slots__ = ("batch_id", "call", "cpu_us", "events", "sent")
+    __slots__ = ("batch_id", "call", "cpu_us", "events", "is_new", "sent")
 
     def __init__(self) -> None:
         self.events: list[Event] = []
+        self.is_new = True
         self.cpu_us = 0
         self.batch_id: str | None = None
         self.call: Call | None = None
