@@ -129,7 +129,7 @@ class Ledger:
 
     @staticmethod
     def wait(process: subprocess.Popen[str], *, code: int) -> Finished:
-        stdout, stderr = process.communicate(timeout=120)
+        stdout, stderr = process.communicate(timeout=600)
         finished = Finished(process.returncode, stdout, stderr)
         assert finished.code == code, finished.printed
         return finished
