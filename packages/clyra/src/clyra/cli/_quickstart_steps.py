@@ -172,10 +172,12 @@ class Quickstart:
         click.echo()
         click.echo(good("Done") + f" in {seconds} s. Open {page.as_uri()}")
         click.echo()
+        # From a private environment, as bootstrap.py makes one, the command is not on PATH.
+        command = "clyra" if shutil.which("clyra") else str(Path(sys.executable).with_name("clyra"))
         click.echo("Try next:")
         click.echo(f"  cd {self.project}")
-        click.echo(f"  clyra inspect {self._relative(bundle)}")
-        click.echo("  clyra log verify .clyra/log")
+        click.echo(f"  {command} inspect {self._relative(bundle)}")
+        click.echo(f"  {command} log verify .clyra/log")
         click.echo(faint("  in your own project: pip install clyra-dbt, then dbt build"))
 
     def _verdict(self, bundle: Path, environ: Mapping[str, str], *, show: bool = True) -> dict[str, Any]:
