@@ -14,11 +14,16 @@ from typing import Literal, Protocol
 
 from clyra.spec import ConfigurationError, UnavailableError
 
-KeyRole = Literal["bundle", "log"]
+KeyRole = Literal["bundle", "log", "approver", "issuer"]
 KeyOrigin = Literal["configured", "user", "ephemeral"]
 Algorithm = Literal["ed25519", "ecdsa-p256-sha256", "rsa-pss-sha256"]
 
-SETTINGS: Mapping[KeyRole, str] = {"bundle": "CLYRA_SIGNING_KEY", "log": "CLYRA_LOG_KEY"}
+SETTINGS: Mapping[KeyRole, str] = {
+    "bundle": "CLYRA_SIGNING_KEY",
+    "log": "CLYRA_LOG_KEY",
+    "approver": "CLYRA_APPROVER_KEY",
+    "issuer": "CLYRA_ISSUER_KEY",
+}
 
 # Two letters at least: a single one is a Windows drive.
 _URI = re.compile(r"([a-z][a-z0-9+.-]+):")
