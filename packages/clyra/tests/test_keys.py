@@ -167,9 +167,44 @@ def test_a_public_key_in_pem_may_get_any_role(keys: Shell) -> None:
 
 def test_what_else_a_trust_file_says_stays(keys: Shell) -> None:
     keys.trust_file.write_text('{"require": ["log"], "keys": [], "version": 7}')
-    keys("trust", pem_file(keys.folder, ec.generate_private_key(ec.SECP256R1())), "--role", "issuer")
+    keys("trust", pem_file(keys.folder, ec.generate_private_key(ec.SECP256R1())), "--role", "approver")
     trust = parse_trust(keys.trust_file.read_bytes())
     assert (trust.version, trust.requires("log"), len(trust.keys)) == (8, True, 1)
+
+
+def test_approver_and_issuer_keys_are_made_when_asked_for(keys: Shell) -> None:
+    made = keys.json("init", "--role", "approver", "--role", "issuer")["keys"]
+    assert [key["role"] for key in made] == ["approver", "issuer"]
+    assert [key["role"] for key in keys.json("show")["keys"]] == ["bundle", "log", "approver", "issuer"]
+    assert "run clyra keys init" in keys("request", expect=69)
+    keys("init")
+    assert [key["role"] for key in keys.json("request")["keys"]] == ["bundle", "log", "approver", "issuer"]
+    keys("trust", "clyra-key-request.json", "--role", "approver", "--principal", "oidc:https://id.example.com:42")
+    keys("trust", "clyra-key-request.json", "--role", "issuer", "--issuer", "deploys")
+    entries = {key["role"]: key for key in json.loads(keys.trust_file.read_bytes())["keys"]}
+    assert entries["approver"]["principal"] == "oidc:https://id.example.com:42"
+    assert entries["issuer"]["issuer"] == "deploys"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--role", "bundle", "--principal", "svc:x"], "--principal is for --role approver, found --role bundle"),
+        (["--role", "approver", "--issuer", "x"], "--issuer is for --role issuer, found --role approver"),
+        (["--role", "approver", "--principal", "ana@example.com"], "never an e-mail address"),
+        (["--role", "issuer"], "tokens are signed by ed25519 or RSA keys"),
+    ],
+)
+def test_what_a_role_cannot_have_is_refused(keys: Shell, options: list[str], message: str) -> None:
+    path = pem_file(keys.folder, ec.generate_private_key(ec.SECP256R1()))
+    assert message in keys("trust", path, *options, expect=64)
+    assert not keys.trust_file.exists()
+
+
+def test_an_rsa_key_of_an_issuer_signs_as_tokens_are_signed(keys: Shell) -> None:
+    keys("trust", pem_file(keys.folder, rsa.generate_private_key(65537, 2048)), "--role", "issuer")
+    (entry,) = json.loads(keys.trust_file.read_bytes())["keys"]
+    assert entry["alg"] == "rsa-pkcs1-sha256"
 
 
 def test_a_key_is_never_listed_twice(keys: Shell) -> None:

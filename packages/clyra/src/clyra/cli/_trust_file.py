@@ -18,7 +18,8 @@ def key_entry(public_key: bytes, alg: str, role: str, valid_from: str) -> dict[s
     from hashlib import sha256
 
     return {
-        "alg": alg,
+        # An issuer's RSA key signs tokens as RS256, and nothing else.
+        "alg": "rsa-pkcs1-sha256" if role == "issuer" and alg == "rsa-pss-sha256" else alg,
         "keyid": sha256(public_key).hexdigest(),
         "public_key": b64encode(public_key).decode(),
         "role": role,
@@ -69,6 +70,31 @@ def checked_tenant(name: str) -> str:
     if re.fullmatch(r"[A-Za-z0-9_.@:-]{1,128}", name) is None:
         raise ConfigurationError(f"--tenant is {name!r}; expected up to 128 letters, digits and any of _ . @ : -")
     return name
+
+
+def role_members(role: str, principal: str | None, issuer: str | None) -> dict[str, str]:
+    """What an approver's or an issuer's entry says beyond the key.
+
+    Raises:
+        ConfigurationError: The role has no such member, or it is not what ``spec/trust.md`` allows.
+    """
+    import re
+
+    from clyra.spec import ConfigurationError, schema
+
+    members: dict[str, str] = {}
+    for option, wanted, value in (("principal", "approver", principal), ("issuer", "issuer", issuer)):
+        if value is None:
+            continue
+        if role != wanted:
+            raise ConfigurationError(f"--{option} is for --role {wanted}, found --role {role}")
+        members[option] = value
+    who = members.get("principal")
+    if who is not None and re.fullmatch(schema("types")["$defs"]["principal"]["pattern"], who) is None:
+        raise ConfigurationError(
+            "--principal is no principal; expected oidc:ISSUER:SUBJECT, key:KEYID or svc:NAME, never an e-mail address"
+        )
+    return members
 
 
 def offered_keys(path: Path, role: str) -> Sequence[dict[str, str]]:
@@ -130,6 +156,8 @@ def add_keys(path: Path, entries: Sequence[dict[str, Any]]) -> int:
     for entry in entries:
         if entry.get("valid_to", "9") <= entry["valid_from"]:
             raise _trust_invalid(f"the key would end before it begins: {entry['valid_from']} to {entry['valid_to']}")
+        if entry["role"] == "issuer" and entry["alg"] == "ecdsa-p256-sha256":
+            raise _key_file_invalid("tokens are signed by ed25519 or RSA keys; this one is on the curve P-256")
         if entry["keyid"] in roles:
             raise _trust_invalid(f"{path} has the key {entry['keyid']} already, as {roles[entry['keyid']]} key")
     document |= {"version": version + 1, "keys": [*known, *entries]}

@@ -14,19 +14,30 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from clyra.cli._trust_file import add_keys, checked_tenant, instant_of, key_entry, offered_keys, today, write_text
+from clyra.cli._trust_file import (
+    add_keys,
+    checked_tenant,
+    instant_of,
+    key_entry,
+    offered_keys,
+    role_members,
+    today,
+    write_text,
+)
 from clyra.cli.output import doubtful, faint, good, json_option, print_json
 
 if TYPE_CHECKING:
     from clyra.evidence import Signer
 
-Role = Literal["bundle", "log"]
+Role = Literal["bundle", "log", "approver", "issuer"]
 
 TRUST_FILE = "clyra.trust.json"
 REQUEST_FILE = "clyra-key-request.json"
 REQUEST_FORMAT = "clyra.key-request/v0"
 
-_SIGNING_ROLES: tuple[Role, ...] = ("bundle", "log")
+_SIGNING_ROLES: tuple[Role, ...] = ("bundle", "log", "approver", "issuer")
+# Every run signs with these; the others are made by whoever approves and by whoever runs a runner that mints.
+_EVERYBODYS: tuple[Role, ...] = ("bundle", "log")
 _TRUST_ROLES = ("root", "bundle", "log", "approver", "issuer")
 _CAPTURES = ("recorded", "ingested", "recovered")
 _INIT = "run clyra keys init"
@@ -39,28 +50,38 @@ def keys() -> None:
     \b
     Examples:
       clyra keys init                                  make your two keys
+      clyra keys init --role approver                  make the key with which you approve
       clyra keys request                               write a file for whoever keeps the trust file
       clyra keys trust clyra-key-request.json --role bundle
     """
 
 
 @keys.command(short_help="Make your keys where they are absent.")
+@click.option(
+    "--role",
+    "roles",
+    multiple=True,
+    type=click.Choice(_SIGNING_ROLES),
+    help="Only these; may be repeated. [bundle, log]",
+)
 @json_option
-def init(*, as_json: bool) -> None:
+def init(*, roles: tuple[Role, ...], as_json: bool) -> None:
     """Make your own keys, one that signs bundles and one that signs the log, where they are absent.
 
-    They go into the folder CLYRA_CONFIG_DIR, else that of your configuration, readable by you alone.
+    They go into the folder CLYRA_CONFIG_DIR, else that of your configuration, readable by you alone. With --role
+    approver it is the key with which you approve changes, with --role issuer that of a runner that mints tokens.
 
     \b
-    Example:
+    Examples:
       clyra keys init
+      clyra keys init --role approver
     """
     from clyra.evidence.signer import SETTINGS, load_signer, user_key_path
     from clyra.spec import UnavailableError
 
     environ = {name: value for name, value in os.environ.items() if name not in SETTINGS.values()}
     made = []
-    for role in _SIGNING_ROLES:
+    for role in roles or _EVERYBODYS:
         path = user_key_path(role, environ)
         was_there = path is not None and path.exists()
         signer = load_signer(role, environ)
@@ -74,7 +95,7 @@ def init(*, as_json: bool) -> None:
         return
     for key in made:
         state = good("made") if key["created"] else faint("was there")
-        click.echo(f"{key['role']:<7}{key['keyid']}  {state}  {key['path']}")
+        click.echo(f"{key['role']:<10}{key['keyid']}  {state}  {key['path']}")
     click.echo("Others trust these keys once they are in a trust file: clyra keys request")
 
 
@@ -87,15 +108,16 @@ def show(*, as_json: bool) -> None:
     Example:
       clyra keys show --json
     """
-    found = [_described(role, os.environ) for role in _SIGNING_ROLES]
+    described = [_described(role, os.environ) for role in _SIGNING_ROLES]
+    found = [key for key in described if key["keyid"] is not None or key["role"] in _EVERYBODYS]
     if as_json:
         print_json({"keys": found})
         return
     for key in found:
         if key["keyid"] is None:
-            click.echo(f"{key['role']:<7}{doubtful('none')}: every run makes a key that dies with it; {_INIT}")
+            click.echo(f"{key['role']:<10}{doubtful('none')}: every run makes a key that dies with it; {_INIT}")
         else:
-            click.echo(f"{key['role']:<7}{key['keyid']}  {key['alg']}  {faint(str(key['source']))}")
+            click.echo(f"{key['role']:<10}{key['keyid']}  {key['alg']}  {faint(str(key['source']))}")
 
 
 @keys.command(short_help="Print a public key for a trust file.")
@@ -132,7 +154,8 @@ def request(*, output: str, as_json: bool) -> None:
     """
     import json
 
-    entries = [_own_entry(role, os.environ) for role in _SIGNING_ROLES]
+    own = {role for role in _SIGNING_ROLES if role in _EVERYBODYS or _described(role, os.environ)["keyid"] is not None}
+    entries = [_own_entry(role, os.environ) for role in _SIGNING_ROLES if role in own]
     write_text(Path(output), json.dumps({"format": REQUEST_FORMAT, "keys": entries}, indent=2) + "\n")
     if as_json:
         print_json({"path": output, "keys": entries})
@@ -148,6 +171,8 @@ def request(*, output: str, as_json: bool) -> None:
 @click.option("--valid-to", metavar="TIME", help="Until when, like 2027-01-31 or 2027-01-31T08:00:00Z.")
 @click.option("--tenant", "tenants", multiple=True, metavar="NAME", help="Only for this tenant; may be repeated.")
 @click.option("--capture", "captures", multiple=True, type=click.Choice(_CAPTURES), help="Only for this kind of run.")
+@click.option("--principal", metavar="WHO", help="Of an approver: who it is, like oidc:ISSUER:SUB. [key:KEYID]")
+@click.option("--issuer", metavar="NAME", help="Of an issuer: the name it mints under. [clyra]")
 @click.option("--trust-file", default=TRUST_FILE, show_default=True, metavar="FILE", help="Made where absent.")
 @json_option
 def trust(
@@ -158,6 +183,8 @@ def trust(
     valid_to: str | None,
     tenants: tuple[str, ...],
     captures: tuple[str, ...],
+    principal: str | None,
+    issuer: str | None,
     trust_file: str,
     as_json: bool,
 ) -> None:
@@ -170,6 +197,7 @@ def trust(
     Examples:
       clyra keys trust ana.request.json --role bundle --valid-to 2027-01-31
       clyra keys trust ana.request.json --role log
+      clyra keys trust ben.request.json --role approver --principal oidc:https://id.example.com:248289761001
     """
     limits: dict[str, Any] = {}
     if valid_from is not None:
@@ -180,6 +208,7 @@ def trust(
         limits["tenants"] = [checked_tenant(tenant) for tenant in tenants]
     if captures:
         limits["captures"] = list(captures)
+    limits |= role_members(role, principal, issuer)
     entries = [{**entry, **limits, "role": role} for entry in offered_keys(Path(file), role)]
     version = add_keys(Path(trust_file), entries)
     if as_json:
@@ -208,7 +237,8 @@ def _own_entry(role: Role, environ: Mapping[str, str]) -> dict[str, str]:
 
     signer = load_signer(role, environ, create=False)
     if signer.origin == "ephemeral":
-        raise UnavailableError(f"there is no {role} key that lasts; {_INIT}", code="key_unavailable")
+        how = _INIT if role in _EVERYBODYS else f"{_INIT} --role {role}"
+        raise UnavailableError(f"there is no {role} key that lasts; {how}", code="key_unavailable")
     return key_entry(signer.public_key, signer.alg, role, _first_use(role, signer, environ))
 
 
