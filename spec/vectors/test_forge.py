@@ -85,8 +85,8 @@ def test_generated_files_are_what_their_generators_say() -> None:
 
 
 def test_sums_and_test_keys_are_as_generated() -> None:
-    assert (VECTORS / "SHA256SUMS").read_bytes() == generate.sums()
-    assert (VECTORS / "test-keys.json").read_bytes() == generate.test_keys()
+    assert generate.SUMS.read_bytes() == generate.sums()
+    assert generate.TEST_KEYS.read_bytes() == generate.test_keys()
 
 
 def test_a_vector_file_says_what_its_case_says() -> None:

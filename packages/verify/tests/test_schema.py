@@ -24,6 +24,7 @@ from clyra.verify.envelope import parse_envelope
 from clyra.verify.schema import check_schema, compiled
 
 NAMES = ("def_v0", "statement", "journal_event", "trust", "lineage", "verification")
+APPROVALS = ("approval_request", "approval_certificate", "dbt_plan", "approval_token", "resume_token")
 # Values that a mutation puts somewhere: of every type, and at the borders of every keyword.
 ODD: list[Any] = [
     None, True, False, 0, 1, -1, 2**53 - 1, 2**53, 101, "", "a", "A", "a\n", "\x00", "\x7f", "none", "recovered",
@@ -90,7 +91,7 @@ def test_documents_of_every_kind_are_there() -> None:
     assert kinds == {branch["title"] for branch in schema("journal_event")["oneOf"]}
 
 
-@pytest.mark.parametrize("name", [*NAMES, "types"])
+@pytest.mark.parametrize("name", [*NAMES, *APPROVALS, "types"])
 def test_every_schema_is_valid_and_can_be_compiled(name: str) -> None:
     jsonschema.Draft202012Validator.check_schema(schema(name))
     compiled(name)({})

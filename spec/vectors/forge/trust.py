@@ -14,7 +14,9 @@ STRANGER = TestKey("stranger")
 ECDSA = TestKey("bundle ecdsa", "ecdsa-p256-sha256")
 RSA = TestKey("bundle rsa", "rsa-pss-sha256")
 LOG = TestKey("log")
-NAMED = (BUNDLE, SECOND, STRANGER, ECDSA, RSA, LOG)
+ISSUER = TestKey("issuer")
+RSA_ISSUER = TestKey("rsa issuer", "rsa-pss-sha256")
+NAMED = (BUNDLE, SECOND, STRANGER, ECDSA, RSA, LOG, ISSUER, RSA_ISSUER)
 
 ORIGIN = "jaffle_shop/6f1c2d3e4b5a69788796a5b4c3d2e1f0"
 NOW = "2026-01-31T09:00:00.000000Z"

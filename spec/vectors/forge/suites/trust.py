@@ -4,17 +4,33 @@
 from collections.abc import Iterator
 from typing import Any
 
-from forge.bundle import Artifact, bundle, lineage_and_nodes
+from forge.bundle import Artifact, bundle, lineage_and_nodes, pae, payload_of, signature
 from forge.canonical import canonical, digest
 from forge.case import Case, bundle_case
 from forge.edits import Json, drop, put, rename
 from forge.keys import TestKey, b64
-from forge.trust import BUNDLE, ECDSA, LOG, NOW, RSA, SECOND, entry, trust_bytes, trust_document, trust_file
+from forge.log import Log, leaf
+from forge.trust import (
+    BUNDLE,
+    ECDSA,
+    ISSUER,
+    LOG,
+    NOW,
+    RSA,
+    RSA_ISSUER,
+    SECOND,
+    entry,
+    trust_bytes,
+    trust_document,
+    trust_file,
+)
 
 
 def cases() -> Iterator[Case]:
     """Yield the suite."""
     yield from _forms()
+    yield from _issuers()
+    yield from _test_keys()
     yield from _pins()
     yield from _policies()
     yield from _absent()
@@ -60,7 +76,7 @@ def _forms() -> Iterator[Case]:
     large = trust_file() + b" " * 1_048_576
     yield _case("K06", "trust file over 1 MiB", large, "limit_exceeded", "input")
     yield _case("K07", "trust file: compact and not sorted", _unsorted(document))
-    other_roles = (entry(BUNDLE), entry(LOG, "log"), entry(SECOND, "root"), entry(TestKey("issuer"), "issuer"))
+    other_roles = (entry(BUNDLE), entry(LOG, "log"), entry(SECOND, "root"), entry(ISSUER, "issuer", issuer="ci"))
     yield _case("K07b", "trust file: keys of other roles beside", trust_file(*other_roles))
 
 
@@ -71,6 +87,53 @@ def _key_of(der: bytes) -> Json:
 def _unsorted(document: Json) -> bytes:
     members = ",".join(f'"{name}":{canonical(document[name]).decode()}' for name in sorted(document, reverse=True))
     return f"{{{members}}}".encode()
+
+
+def _issuers() -> Iterator[Case]:
+    code = ("trust_invalid", "input")
+    tokens = {"alg": "rsa-pkcs1-sha256"}
+    minting = (entry(BUNDLE), entry(RSA_ISSUER, "issuer", issuer="clyra", **tokens))
+    yield _case("K09a", "RSA of tokens for an issuer", trust_file(*minting))
+    for letter, role in (("b", "bundle"), ("c", "approver"), ("d", "log"), ("e", "root")):
+        keys = (entry(BUNDLE), entry(RSA, role, **tokens))
+        yield _case(f"K09{letter}", f"RSA of tokens for a key of role {role}", trust_file(*keys), *code)
+    named = entry(SECOND, "approver", issuer="clyra")
+    yield _case("K09f", "issuer named for an approver", trust_file(entry(BUNDLE), named), *code)
+    ed25519 = entry(ISSUER, "issuer", **tokens)
+    yield _case("K09g", "RSA of tokens, an Ed25519 key", trust_file(entry(BUNDLE), ed25519), *code)
+    weak = TestKey("weak issuer", "rsa-pss-sha256", bits=1024)
+    small = trust_file(entry(BUNDLE), entry(weak, "issuer", **tokens))
+    yield _case("K09h", "RSA of tokens, 1024 bits", small, "key_weak", "input")
+    for letter, principal in (("i", "alice@acme.example"), ("j", "key:abc"), ("k", "group:finance"), ("l", "svc:a b")):
+        person = trust_file(entry(BUNDLE), entry(SECOND, "approver", principal=principal))
+        yield _case(f"K09{letter}", f"principal {principal}", person, *code)
+    pkcs1 = bundle(envelope=_pkcs1)
+    yield _case(
+        "K09m", "bundle signed as tokens are", trust_file(*minting), "signature_invalid", "signature", data=pkcs1
+    )
+    person = entry(SECOND, "approver", principal="oidc:https://sso.acme.example:7f3a")
+    yield _case("K09n", "approver with a principal", trust_file(entry(BUNDLE), person))
+
+
+def _pkcs1(envelope: Json) -> Json:
+    signed = RSA_ISSUER.sign_pkcs1(pae(payload_of(envelope)))
+    return {**envelope, "signatures": [signature(signed, RSA_ISSUER.keyid)]}
+
+
+def _test_keys() -> Iterator[Case]:
+    """Yield trust files that a project brings, for which a log is verified: beside a bundle none is ever taken."""
+    log = Log([leaf(None), leaf(digest(b"manifest"))]).files()
+    own = TestKey("nobody published this one")
+    for id, description, key, *verdict in (
+        ("K10a", "published test key in a project's trust file", BUNDLE, "trust_invalid", "input"),
+        ("K10b", "other key in a project's trust file", own, "checkpoint_invalid", "log"),
+    ):
+        project = {"dbt_project.yml": b"name: shop\n", "clyra.trust.json": trust_file(entry(key, "log"))}
+        yield Case(id, description, b"", *verdict, command="verify-log", files={**log, **project}, args=())
+    given = {**log, "trust.json": trust_file()}
+    yield Case(
+        "K10c", "published test key, by argument", command="verify-log", files=given, args=("--trust", "trust.json")
+    )
 
 
 def _pins() -> Iterator[Case]:

@@ -163,11 +163,23 @@ def _all_events() -> list[Json]:
         node(2_001, "seed.jaffle_shop.raw", "seed", rows_affected=10),
         *[node(3_000 + n, f"test.t{n}", "test", status=s, failures=f) for n, (s, f) in enumerate(tests)],
         node(4_000, "unit_test.u", "unit_test", status="pass"),
+        *_governing(4_500),
         {**error, "message_sha256": text_digest("y")},
         {**degraded, "part": "statements", "count": 2},
         finished(success=False, tests={"passed": 2, "failed": 2, "warned": 1, "not_run": 1}),
     ]
     return [*events, closed(len(events) + 1)]
+
+
+def _governing(us: int) -> list[Json]:
+    """Return the events of approvals that were asked for and refused, and of a checkpoint through its life."""
+    request = {"request_sha256": text_digest("request")}
+    asked: Json = {"type": "approval.requested", "occurred_at": at(us), "decision": "decision-1", **request}
+    refused: Json = {"type": "approval.refused", "occurred_at": at(us), "code": "approval_used", "token_id": "0" * 16}
+    opened: Json = {"occurred_at": at(us), "checkpoint": "publish", "checkpoint_id": "c1", **request}
+    opened |= {"state_sha256": text_digest("state"), "expires_at": "2026-02-01T08:15:00.000000Z"}
+    states = ("opened", "approved", "denied", "expired", "resumed")
+    return [asked, refused, *({**opened, "type": f"checkpoint.{state}"} for state in states)]
 
 
 def _texts() -> Iterator[Case]:

@@ -46,8 +46,12 @@ def read_json(name: str) -> dict[str, Any]:
 
 
 def schema(name: str) -> dict[str, Any]:
-    """The JSON Schema of ``name``: ``def_v0``, ``statement``, ``journal_event``, ``trust``, ``lineage``, ``types``."""
-    for folder in ("def/schemas", "common/schemas"):
+    """The JSON Schema of ``name``, the file ``<name>.schema.json`` in one of the schema folders.
+
+    Raises:
+        KeyError: There is no such schema.
+    """
+    for folder in ("def/schemas", "common/schemas", "approval/schemas"):
         if os.path.isfile(os.path.join(_folder(), folder, f"{name}.schema.json")):
             return read_json(f"{folder}/{name}.schema.json")
     raise KeyError(name)

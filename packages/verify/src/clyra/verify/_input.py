@@ -11,7 +11,14 @@ from typing import BinaryIO
 
 from clyra.spec import UnavailableError
 from clyra.verify._refusal import Refusal
-from clyra.verify.trust import MAX_TRUST_BYTES, Source, Trust, find_trust_file, parse_trust
+from clyra.verify.trust import (
+    MAX_TRUST_BYTES,
+    Source,
+    Trust,
+    find_trust_file,
+    parse_trust,
+    refuse_test_keys,
+)
 
 PathLike = str | os.PathLike[str]
 _BUFFER_BYTES = 256 * 1024
@@ -69,13 +76,15 @@ def read_trust(
     return read_file(trust, MAX_TRUST_BYTES + 1), source, path
 
 
-def check_trust(data: bytes | None, pin: str | None) -> Trust | None:
+def check_trust(data: bytes | None, pin: str | None, source: Source) -> Trust | None:
     """The trust file in these bytes, checked against the pin; None where there is none.
 
     Raises:
         Refusal: ``limit_exceeded``, ``trust_invalid``, ``key_weak`` or ``trust_pin``.
     """
     trust = None if data is None else parse_trust(data)
+    if trust is not None and source != "argument":
+        refuse_test_keys(trust)
     if pin is not None and (trust is None or trust.sha256 != pin):
         found = "there is no trust file" if trust is None else f"the trust file is {trust.sha256}"
         raise Refusal("trust_pin", f"{found}, expected {pin}")

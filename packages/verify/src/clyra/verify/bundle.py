@@ -126,7 +126,7 @@ class _Checks:
     def _check_input(self, size: int, trust: bytes | None, trust_sha256: str | None) -> None:
         if size > MAX_BUNDLE_BYTES:
             raise Refusal("limit_exceeded", f"a bundle of {size} bytes, less than 4 GiB are allowed")
-        self._trust = self._result.trust = check_trust(trust, trust_sha256)
+        self._trust = self._result.trust = check_trust(trust, trust_sha256, self._result.trust_source)
 
     def _read_envelope(self, container: Container) -> Envelope:
         if container.entries[ENVELOPE].size > MAX_ENVELOPE_BYTES:

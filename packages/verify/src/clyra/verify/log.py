@@ -54,7 +54,7 @@ def verify_log(
         open_file(root).close()
     with suppress(Refusal):
         with result.checking("input"):
-            result.trust = check_trust(data, trust_sha256)
+            result.trust = check_trust(data, trust_sha256, result.trust_source)
         with result.checking("log"):
             _check_log(result, root, kept)
     return result

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
 ED25519, ECDSA, RSA = "ed25519", "ecdsa-p256-sha256", "rsa-pss-sha256"
+RSA_TOKENS = "rsa-pkcs1-sha256"
+"""Of keys that mint tokens (RS256). What a bundle holds is never signed so: no signature verifies under it here."""
 MIN_RSA_BITS = 2048
 RSA_EXPONENT = 65537
 
@@ -36,7 +38,7 @@ def check_public_key(alg: str, spki: bytes) -> None:
     from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
     key = _load(spki)
-    if alg == RSA and isinstance(key, rsa.RSAPublicKey):
+    if alg in (RSA, RSA_TOKENS) and isinstance(key, rsa.RSAPublicKey):
         if key.key_size < MIN_RSA_BITS or key.public_numbers().e != RSA_EXPONENT:
             raise Refusal("key_weak", f"an RSA key of {key.key_size} bits; 2048 and the exponent 65537 are the least")
     elif alg != ECDSA or not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):

@@ -8,11 +8,12 @@ import os
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
+from clyra.spec import read_json
 from clyra.verify._base64 import decode_standard
 from clyra.verify._refusal import Refusal
 from clyra.verify.canonical import read_strict
 from clyra.verify.schema import check_schema
-from clyra.verify.signature import check_public_key
+from clyra.verify.signature import RSA_TOKENS, check_public_key
 
 MAX_TRUST_BYTES = 1 << 20
 FILE_NAME = "clyra.trust.json"
@@ -35,6 +36,8 @@ class TrustKey(NamedTuple):
     tenants: tuple[str, ...] | None
     specs: tuple[str, ...] | None
     captures: tuple[str, ...] | None
+    principal: str
+    """Whose key it is: of an approver, who approves; ``key:<keyid>`` where the trust file names nobody."""
 
 
 class Trust(NamedTuple):
@@ -95,7 +98,23 @@ def parse_trust(data: bytes) -> Trust:
     return Trust(document["version"], hashlib.sha256(data).hexdigest(), keys, document)
 
 
+def refuse_test_keys(trust: Trust) -> None:
+    """Check that the trust file names no key whose private half is published with the test vectors.
+
+    Only the argument ``--trust`` may bring such a file: whoever writes it there is testing.
+
+    Raises:
+        Refusal: ``trust_invalid``.
+    """
+    published = {key["keyid"]: key["name"] for key in read_json("test-keys.json")["keys"]}
+    for keyid in trust.keys:
+        if keyid in published:
+            raise Refusal("trust_invalid", f"{keyid} is the published test key {published[keyid]!r}: take it out")
+
+
 def _key(entry: Mapping[str, Any]) -> TrustKey:
+    if entry["role"] != "issuer" and ("issuer" in entry or entry["alg"] == RSA_TOKENS):
+        raise Refusal("trust_invalid", f"{entry['keyid']} has what only a key of the role issuer may have")
     try:
         spki = decode_standard(entry["public_key"])
     except ValueError as exc:
@@ -114,6 +133,7 @@ def _key(entry: Mapping[str, Any]) -> TrustKey:
         tenants=_limit(entry, "tenants"),
         specs=_limit(entry, "specs"),
         captures=_limit(entry, "captures"),
+        principal=entry.get("principal", f"key:{entry['keyid']}"),
     )
 
 
