@@ -82,6 +82,28 @@ class DbtInvocation:
         return str(getattr(self._members["flags"], "MACRO", "")) or None
 
     @property
+    def is_full_refresh(self) -> bool:
+        """Whether ``--full-refresh`` was given."""
+        return bool(getattr(self._members["flags"], "FULL_REFRESH", False))
+
+    @property
+    def defers(self) -> bool:
+        """Whether ``--defer`` was given."""
+        return bool(getattr(self._members["flags"], "DEFER", False))
+
+    @property
+    def variables(self) -> Mapping[str, Any]:
+        """What ``--vars`` gave; never stored as it is."""
+        given = getattr(self._members["flags"], "VARS", None)
+        return given if isinstance(given, Mapping) else {}
+
+    @property
+    def arguments(self) -> Mapping[str, Any]:
+        """What ``--args`` gave ``run-operation``; never stored as it is."""
+        given = getattr(self._members["flags"], "ARGS", None)
+        return given if isinstance(given, Mapping) else {}
+
+    @property
     def project_name(self) -> str:
         """The root project's name."""
         return str(self._project.project_name)
@@ -100,6 +122,35 @@ class DbtInvocation:
     def source_paths(self) -> list[str]:
         """The project's folders that dbt reads, as the project names them."""
         return sorted({str(path) for name in _SOURCE_PATHS for path in getattr(self._project, name, None) or ()})
+
+    @property
+    def packages(self) -> list[str]:
+        """Names of the installed packages, without those that come with dbt and its adapter."""
+        config = self._project
+        installed = self.project_dir / str(config.packages_install_path)
+        found = config.load_dependencies() if hasattr(config, "load_dependencies") else {}
+        return sorted(
+            name
+            for name, package in found.items()
+            if name != self.project_name and Path(package.project_root).is_relative_to(installed)
+        )
+
+    @property
+    def environment_names(self) -> set[str]:
+        """Environment variables that profile and project file named when they were rendered, by any default."""
+        names: set[str] = set()
+        for owner in ("project", "profile", "runtime_config"):
+            for read in ("project_env_vars", "profile_env_vars"):
+                names.update(getattr(self._members.get(owner), read, None) or ())
+        return names
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The environment that ``env_var()`` reads."""
+        from dbt_common.context import try_get_invocation_context
+
+        context = try_get_invocation_context()
+        return {} if context is None else cast("Mapping[str, str]", context.env)
 
     @property
     def adapter_type(self) -> str | None:
@@ -141,6 +192,24 @@ class DbtInvocation:
         from dbt import selected_resources
 
         return frozenset(map(str, selected_resources.SELECTED_RESOURCES))
+
+    @property
+    def to_run(self) -> frozenset[str] | None:
+        """Ids of what is about to run, asked on the stack of dbt's announcement of its threads; None if unknown.
+
+        ``retry`` has a selection of its own and leaves that of an earlier command in dbt's global: the task that
+        announces knows it.
+        """
+        if self.command != "retry":
+            return self.selected
+        runnable = sys.modules.get("dbt.task.runnable")
+        frame = sys._getframe()
+        while runnable is not None and frame is not None:
+            task = frame.f_locals.get("self")
+            if isinstance(task, runnable.GraphRunnableTask):
+                return frozenset(str(node.unique_id) for node in getattr(task, "_flattened_nodes", None) or ())
+            frame = cast("Any", frame.f_back)
+        return None
 
     def is_deferred(self, node: Any) -> bool:
         """Whether a node that did not run was read from the state that ``--defer`` names.
