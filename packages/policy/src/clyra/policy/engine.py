@@ -1,0 +1,392 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The decision function: a policy compiled once, then facts in, effect out.
+
+Pure and deterministic: no file, clock or randomness. Rules are joined on the lattice of effects, so a rule that is
+added never weakens an outcome, and a fact that is absent leaves a rule at its ``on_missing``, never at nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from hashlib import sha256
+from hmac import digest
+from typing import Any, Literal
+
+from clyra.policy.conditions import Item, Known, KnownValue, Test, asked, compile_item, compile_items, known_value
+from clyra.policy.decision import Decision, RuleOutcome
+from clyra.policy.effect import EFFECTS, RANK, Effect, Mode, default_severity, join
+from clyra.policy.facts import Fact, Facts, FactValue, decision_points, declared_facts
+from clyra.policy.rules import (
+    PLACES,
+    RISK_SCORE,
+    Checkpoint,
+    CheckpointPlace,
+    Rule,
+    member,
+    read_checkpoints,
+    read_rules,
+)
+from clyra.policy.waivers import Waiver, read_waivers
+from clyra.spec import PolicyError
+
+RISK_THRESHOLD = "risk_threshold"
+"""Id of the outcome that a threshold on the risk score has."""
+
+DecisionScope = Literal["run", "node", "all"]
+
+_STATES = ("waived", "unknown", "matched")
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """Above (``>``) this score the effect is at least ``effect``."""
+
+    above: int
+    effect: Effect
+
+
+@dataclass(frozen=True, slots=True)
+class _WaiverTest:
+    id: str
+    expires: date
+    test: Test
+
+
+@dataclass(frozen=True, slots=True)
+class _RuleTest:
+    rule: Rule
+    test: Test
+    items: tuple[tuple[Test, tuple[str, ...]], ...]
+    waivers: tuple[_WaiverTest, ...]
+    asks: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """The rules that have a say at one point, and the facts to read for them."""
+
+    rules: tuple[_RuleTest, ...]
+    reads: tuple[Fact, ...]
+
+
+class CompiledPolicy:
+    """A policy ready to decide; made by `compile_policy`, never changed, safe to share between threads.
+
+    Attributes:
+        rules: All rules, in the order of the policy.
+        waivers: All waivers, in the order of the policy.
+        checkpoints: All checkpoints, in the order of the policy.
+        thresholds: Effects by risk score, in the order of the policy.
+    """
+
+    def __init__(
+        self,
+        rules: Sequence[Rule],
+        waivers: Sequence[Waiver],
+        checkpoints: Sequence[Checkpoint],
+        thresholds: Sequence[Threshold],
+    ) -> None:
+        self.rules = tuple(rules)
+        self.waivers = tuple(waivers)
+        self.checkpoints = tuple(checkpoints)
+        self.thresholds = tuple(thresholds)
+        tests = tuple(_rule_test(rule, self.waivers) for rule in self.rules)
+        self._plans: dict[tuple[str, str], _Plan] = {}
+        for point in decision_points():
+            here = [test for test in tests if point in test.rule.points]
+            before = [test for test in here if not test.rule.asks_risk]
+            self._plans[point, "all"] = _plan(before)
+            self._plans[point, "run"] = _plan([test for test in before if test.rule.scope == "run"])
+            self._plans[point, "node"] = _plan([test for test in before if test.rule.scope == "node"])
+            self._plans[point, "risk"] = _plan([test for test in here if test.rule.asks_risk])
+
+    def decide(self, point: str, facts: Facts, *, today: date, scope: DecisionScope = "all") -> Decision:
+        """What the policy says at ``point``, before the risk score is known.
+
+        Args:
+            point: A decision point of ``facts.json``.
+            facts: What is known; others than `needs` names are not looked at.
+            today: The day on which waivers are judged.
+            scope: ``node`` for the rules that ask a fact of one node, ``run`` for the others.
+
+        Raises:
+            ValueError: There is no such decision point: a mistake of the caller, never an open gate.
+        """
+        return _decide(self._plan(point, scope), point, facts, today)
+
+    def decide_risk(self, point: str, facts: Facts, *, today: date, score: int) -> Decision:
+        """What the rules on ``risk.score`` and the thresholds say; ``score`` is 0 to 100.
+
+        A threshold that is passed is the outcome ``risk_threshold``; no waiver lowers it.
+
+        Raises:
+            ValueError: There is no such decision point.
+        """
+        plan = self._plan(point, "risk")
+        decision = _decide(plan, point, {**facts, RISK_SCORE: score}, today)
+        effects = [threshold.effect for threshold in self.thresholds if score > threshold.above]
+        if not effects:
+            return decision
+        effect = join(effects)
+        outcome = RuleOutcome(RISK_THRESHOLD, effect, default_severity(effect), "matched")
+        return Decision(
+            point=point,
+            effect=join((decision.effect, effect)),
+            shadow_effect=join((decision.shadow_effect, effect)),
+            rules=(*decision.rules, outcome),
+            missing=decision.missing,
+            facts={**decision.facts, RISK_SCORE: score},
+            expired_waivers=decision.expired_waivers,
+        )
+
+    def needs(self, point: str) -> frozenset[str]:
+        """Facts that any rule, waiver or checkpoint may ask for at ``point``; a gate gathers no others.
+
+        Raises:
+            ValueError: There is no such decision point.
+        """
+        plans = (self._plan(point, "all"), self._plan(point, "risk"))
+        read = frozenset(fact.name for plan in plans for fact in plan.reads)
+        paused = (asked(each.when) for each in self.checkpoints if point in PLACES[each.at])
+        return read.union(*paused)
+
+    def judges_risk(self, point: str) -> bool:
+        """Whether `decide_risk` can say anything at ``point``.
+
+        Raises:
+            ValueError: There is no such decision point.
+        """
+        return bool(self.thresholds or self._plan(point, "risk").rules)
+
+    def checkpoint_at(self, at: CheckpointPlace, facts: Facts, today: date) -> Checkpoint | None:
+        """The first checkpoint of this place whose condition holds or cannot be judged.
+
+        Args:
+            at: The place.
+            facts: What is known there.
+            today: As for `decide`; no waiver lowers a checkpoint, so the answer does not depend on it.
+        """
+        for checkpoint in self.checkpoints:
+            if checkpoint.at != at:
+                continue
+            known = _read(facts, [declared_facts()[name] for name in asked(checkpoint.when)])
+            if compile_items(checkpoint.when)(known) is not False:
+                return checkpoint
+        return None
+
+    def _plan(self, point: str, scope: str) -> _Plan:
+        try:
+            return self._plans[point, scope]
+        except KeyError:
+            raise ValueError(f"no decision point {point!r} with scope {scope!r}") from None
+
+
+def compile_policy(document: Mapping[str, Any]) -> CompiledPolicy:
+    """The policy in the normalized ``document``, ready to decide.
+
+    Raises:
+        PolicyError: A rule, waiver, checkpoint or threshold is not one. The loader says where; this keeps gates closed.
+    """
+    try:
+        entries = member(document, "enforcement", "risk", "thresholds") or ()
+        thresholds = [Threshold(int(entry["above"]), EFFECTS[RANK[entry["effect"]]]) for entry in entries]
+        return CompiledPolicy(read_rules(document), read_waivers(document), read_checkpoints(document), thresholds)
+    except (AttributeError, KeyError, TypeError, ValueError) as exc:
+        raise PolicyError(f"the policy is not of its schema ({type(exc).__name__}: {exc}); lint it") from exc
+
+
+def merge(decisions: Iterable[Decision]) -> Decision:
+    """One decision out of several at the same point, as for the nodes of a run.
+
+    Effects are joined. Of a rule with a say in several the strongest outcome is kept; rules come in the order in which
+    they first had a say. A fact stays where no two decisions knew it differently.
+
+    Raises:
+        ValueError: There is no decision, or they are of different points.
+    """
+    given = tuple(decisions)
+    points = {decision.point for decision in given}
+    if len(points) != 1:
+        raise ValueError(f"decisions of one point can be merged; there are {len(points)} points")
+    outcomes: dict[str, RuleOutcome] = {}
+    facts: dict[str, FactValue] = {}
+    contradicted: set[str] = set()
+    for decision in given:
+        for outcome in decision.rules:
+            held = outcomes.get(outcome.id)
+            if held is None or _strength(outcome) > _strength(held):
+                outcomes[outcome.id] = outcome
+        for name, value in decision.facts.items():
+            if facts.setdefault(name, value) != value:
+                contradicted.add(name)
+    return Decision(
+        point=points.pop(),
+        effect=join(decision.effect for decision in given),
+        shadow_effect=join(decision.shadow_effect for decision in given),
+        rules=tuple(outcomes.values()),
+        missing=_union(decision.missing for decision in given),
+        facts={name: facts[name] for name in sorted(facts.keys() - contradicted)},
+        expired_waivers=_union(decision.expired_waivers for decision in given),
+    )
+
+
+def event_members(
+    decision: Decision,
+    *,
+    decision_id: str,
+    mode: Mode,
+    policy_sha256: str,
+    risk: int | None,
+    personal_key: bytes,
+    unique_id: str | None = None,
+    request_sha256: str | None = None,
+    jti: str | None = None,
+) -> dict[str, object]:
+    """The members of the journal event ``decision``.
+
+    Args:
+        decision: What was decided.
+        decision_id: Its id, which the events of an approval name.
+        mode: The environment's. With ``shadow`` the event says what would have been, by all rules; with ``enforce``
+            what was, by the rules whose own mode is ``enforce``. So ``decision`` always joins the effects listed.
+        policy_sha256: Hex digest of the policy's canonical bytes.
+        risk: The score, if it was known.
+        personal_key: Secret key of the digests that stand for personal facts, ``hmac:`` and 16 hex digits.
+        unique_id: Of the node that it is about.
+        request_sha256: Digest of the approval request that this decision led to.
+        jti: Id of the token that lifted it.
+    """
+    heard = [outcome for outcome in decision.rules if mode == "shadow" or outcome.mode == "enforce"]
+    members: dict[str, object] = {
+        "id": decision_id,
+        "point": decision.point,
+        "mode": mode,
+        "decision": decision.shadow_effect if mode == "shadow" else decision.effect,
+        "rules": [_rule_members(outcome) for outcome in heard],
+        "missing": list(decision.missing),
+        "facts": _event_facts(decision.facts, personal_key),
+        "policy_sha256": policy_sha256,
+        "risk": risk,
+    }
+    optional = {"unique_id": unique_id, "request_sha256": request_sha256, "jti": jti}
+    return members | {name: value for name, value in optional.items() if value is not None}
+
+
+def _rule_test(rule: Rule, waivers: Sequence[Waiver]) -> _RuleTest:
+    own = [(waiver, waiver.items_for(rule)) for waiver in waivers if waiver.names(rule)]
+    return _RuleTest(
+        rule=rule,
+        test=compile_items(rule.when),
+        items=tuple((compile_item(item), _wanting(item)) for item in rule.when),
+        waivers=tuple(_WaiverTest(waiver.id, waiver.expires, compile_items(items)) for waiver, items in own),
+        asks=rule.asks.union(*(asked(items) for _, items in own)),
+    )
+
+
+def _wanting(item: Item) -> tuple[str, ...]:
+    """Facts whose absence may leave the item unknown."""
+    return tuple(condition.field for condition in item if condition.op != "exists")
+
+
+def _plan(rules: Sequence[_RuleTest]) -> _Plan:
+    names = sorted(frozenset[str]().union(*(rule.asks for rule in rules)))
+    return _Plan(tuple(rules), tuple(declared_facts()[name] for name in names))
+
+
+def _read(facts: Facts, reads: Iterable[Fact]) -> dict[str, KnownValue | None]:
+    return {fact.name: known_value(fact, facts.get(fact.name)) for fact in reads}
+
+
+def _decide(plan: _Plan, point: str, facts: Facts, today: date) -> Decision:
+    known = _read(facts, plan.reads)
+    outcomes: list[RuleOutcome] = []
+    missing: set[str] = set()
+    expired: set[str] = set()
+    for each in plan.rules:
+        truth = each.test(known)
+        if truth is False:
+            continue
+        effect = each.rule.effect if truth else each.rule.on_missing
+        if effect == "ignore":
+            continue
+        waiver = _waiver_for(each, known, today, expired) if each.waivers else None
+        outcomes.append(_outcome(each.rule, effect, truth, waiver))
+        if truth is None and waiver is None:
+            missing.update(_wanted(each, known))
+    return Decision(
+        point=point,
+        effect=join(outcome.effect for outcome in outcomes if outcome.mode == "enforce"),
+        shadow_effect=join(outcome.effect for outcome in outcomes),
+        rules=tuple(outcomes),
+        missing=tuple(sorted(missing)),
+        facts=_told(known),
+        expired_waivers=tuple(sorted(expired)),
+    )
+
+
+def _outcome(rule: Rule, effect: Effect, truth: bool | None, waiver: str | None) -> RuleOutcome:
+    if waiver is not None:
+        lowered = EFFECTS[min(RANK[effect], RANK["warn"])]
+        return RuleOutcome(rule.id, lowered, rule.severity, "waived", rule.mode, waiver)
+    return RuleOutcome(rule.id, effect, rule.severity, "matched" if truth else "unknown", rule.mode)
+
+
+def _waiver_for(each: _RuleTest, known: Known, today: date, expired: set[str]) -> str | None:
+    """The first waiver that holds today; without one, those that would have held are added to ``expired``."""
+    matching = [waiver for waiver in each.waivers if waiver.test(known) is True]
+    for waiver in matching:
+        if today <= waiver.expires:
+            return waiver.id
+    expired.update(waiver.id for waiver in matching)
+    return None
+
+
+def _wanted(each: _RuleTest, known: Known) -> Iterable[str]:
+    """Facts for want of which the rule is unknown."""
+    return (field for test, fields in each.items if test(known) is None for field in fields if known[field] is None)
+
+
+def _told(known: Known) -> dict[str, FactValue]:
+    return {
+        name: tuple(sorted(value)) if isinstance(value, frozenset) else value
+        for name, value in known.items()
+        if value is not None
+    }
+
+
+def _strength(outcome: RuleOutcome) -> tuple[int, int]:
+    return RANK[outcome.effect], _STATES.index(outcome.state)
+
+
+def _union(names: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+    return tuple(sorted({name for each in names for name in each}))
+
+
+def _rule_members(outcome: RuleOutcome) -> dict[str, str]:
+    members = {
+        "id": outcome.id,
+        "effect": outcome.effect,
+        "severity": outcome.severity,
+        "state": outcome.state,
+    }
+    return members if outcome.waiver is None else {**members, "waiver": outcome.waiver}
+
+
+def _event_facts(facts: Facts, personal_key: bytes) -> dict[str, object]:
+    declared = declared_facts()
+    return {
+        name: _keyed(value, personal_key) if declared[name].personal else _plain(value)
+        for name, value in sorted(facts.items())
+    }
+
+
+def _plain(value: FactValue) -> object:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _keyed(value: FactValue, key: bytes) -> object:
+    if isinstance(value, tuple):
+        return [_keyed(member, key) for member in value]
+    return f"hmac:{digest(key, str(value).encode(errors='replace'), sha256).hex()[:16]}"
