@@ -150,7 +150,7 @@ class DbtInvocation:
         from dbt_common.context import try_get_invocation_context
 
         context = try_get_invocation_context()
-        return {} if context is None else cast("Mapping[str, str]", context.env)
+        return {} if context is None else context.env
 
     @property
     def adapter_type(self) -> str | None:

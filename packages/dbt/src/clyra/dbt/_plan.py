@@ -160,11 +160,11 @@ def _nodes(dbt: DbtInvocation, selected: Iterable[Any]) -> list[PlanNode]:
 
 
 def _configuration(node: Any, *, full_refresh: bool) -> dict[str, object]:
-    config = getattr(node, "config", None)
+    config: Any = getattr(node, "config", None)
     members: dict[str, object] = {
         name: value for name in _MORE_CONFIG if (value := getattr(node, name, None)) is not None
     }
-    members["config"] = config.to_dict() if hasattr(config, "to_dict") else config
+    members["config"] = config
     members["columns"] = [
         (name, getattr(column, "data_type", None), getattr(column, "constraints", None))
         for name, column in sorted((getattr(node, "columns", None) or {}).items())
@@ -201,8 +201,8 @@ def _secrets_of(credentials: Any) -> frozenset[str]:
 
 def _plain(value: object) -> object:
     """What orjson does not know: dbt's own classes, sets and dates of other libraries."""
-    if hasattr(value, "to_dict"):
-        return value.to_dict()
+    if callable(to_dict := getattr(value, "to_dict", None)):
+        return to_dict()
     if isinstance(value, set | frozenset):
         return sorted(map(str, value))
     if isinstance(value, Mapping):
