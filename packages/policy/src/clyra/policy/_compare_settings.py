@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from clyra.policy.effect import EFFECTS
 
@@ -32,9 +32,10 @@ def setting_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[
 
 def joined(directions: Sequence[Direction]) -> Direction:
     """The direction of several changes together: one that is weaker makes all of it weaker."""
-    for direction in ("weaker", "not decidable", "stricter"):
+    order: tuple[Direction, ...] = ("weaker", "not decidable", "stricter")
+    for direction in order:
         if direction in directions:
-            return cast("Direction", direction)
+            return direction
     return "equal"
 
 

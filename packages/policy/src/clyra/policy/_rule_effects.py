@@ -13,7 +13,7 @@ from clyra.policy._compare_settings import Direction
 from clyra.policy._judge import judge, only
 from clyra.policy._witness import assignments, conditions_of, kinds_of
 from clyra.policy.effect import RANK
-from clyra.policy.facts import declared_facts, decision_points
+from clyra.policy.facts import decision_points, declared_facts
 
 if TYPE_CHECKING:
     from clyra.policy.facts import FactValue
@@ -58,9 +58,8 @@ def where_holds(
     document: Mapping[str, Any], old: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]], *, today: date
 ) -> Direction:
     """Compare conditions of waivers: weaker where ``new`` ever holds and ``old`` does not."""
-    rules = [
-        {"id": "x_when", "effect": "block", "mode": "enforce", "severity": "critical", "on_missing": "ignore"}
-        | {"title": "", "message": "", "fix": "", "controls": [], "owner": None, "when": list(when)}
+    rules: list[dict[str, Any]] = [
+        {"id": "x_when", "effect": "block", "mode": "enforce", "on_missing": "ignore", "when": list(when)}
         for when in (old, new)
     ]
     # A waiver that holds more often is the weaker one: the other way round than with a rule.

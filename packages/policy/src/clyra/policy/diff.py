@@ -13,9 +13,9 @@ from datetime import date
 from typing import TYPE_CHECKING, Any, Literal
 
 from clyra.policy._compare_settings import Direction, compare_sets, joined, setting_changes
-from clyra.policy._judge import RISK
 from clyra.policy._rule_effects import compare_rules, where_holds
 from clyra.policy.effect import RANK
+from clyra.policy.rules import RISK_SCORE
 
 if TYPE_CHECKING:
     from clyra.policy.facts import FactValue
@@ -129,8 +129,11 @@ def _changed_rule(
         if old[name] != new[name]
     ]
     if old["when"] != new["when"]:
-        reasons.append({"weaker": "holds less often", "stricter": "holds more often", "equal": "conditions say the same"}
-            .get(compared.direction, "conditions cannot be compared"))
+        reasons.append(
+            {"weaker": "holds less often", "stricter": "holds more often", "equal": "conditions say the same"}.get(
+                compared.direction, "conditions cannot be compared"
+            )
+        )
     reasons += [f"{name} changed" for name in _TEXTS if old.get(name) != new.get(name)]
     return Change("rule", new["id"], "changed", joined(directions), tuple(reasons), compared.example)
 
@@ -165,9 +168,7 @@ def _is_over(waiver: Mapping[str, Any], today: date) -> bool:
     return date.fromisoformat(waiver["expires"]) < today
 
 
-def _changed_waiver(
-    document: Mapping[str, Any], old: Mapping[str, Any], new: Mapping[str, Any], today: date
-) -> Change:
+def _changed_waiver(document: Mapping[str, Any], old: Mapping[str, Any], new: Mapping[str, Any], today: date) -> Change:
     directions: list[Direction] = []
     reasons: list[str] = []
     if old["expires"] != new["expires"]:
@@ -202,9 +203,7 @@ def _environments(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Ch
 _UNKNOWN: Mapping[str, Any] = {"mode": "shadow", "production": None, "change_freeze": False, "targets": []}
 
 
-def _environment_change(
-    name: str, old: Mapping[str, Any], new: Mapping[str, Any]
-) -> tuple[list[Direction], list[str]]:
+def _environment_change(name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[list[Direction], list[str]]:
     before, after = old["environments"].get(name, _UNKNOWN), new["environments"].get(name, _UNKNOWN)
     directions, reasons = _compared_environment(before, after, "")
     for target in sorted({*before["targets"], *after["targets"]}):
@@ -251,7 +250,7 @@ def _thresholds(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Chan
             examples.setdefault(direction, score)
     direction = joined(directions)
     reasons = (f"{_thresholds_text(before)} becomes {_thresholds_text(after)}",)
-    example = {RISK: examples[direction]} if direction in examples else {}
+    example = {RISK_SCORE: examples[direction]} if direction in examples else {}
     yield Change("threshold", "risk_threshold", "changed", direction, reasons, example)
 
 
@@ -301,5 +300,3 @@ def _shown(value: object) -> str:
     import json
 
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
-
-

@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
-from clyra.policy.effect import EFFECTS, RANK
-
-RULE_SECTIONS = ("data_platform", "genai_security", "voice_compliance")
-"""Sections of a policy that hold rules."""
+from clyra.policy.effect import EFFECTS, RANK, Effect
+from clyra.policy.rules import SECTIONS
+from clyra.policy.waivers import SELECTORS
 
 _NEIGHBOUR = {
     "eq": "ne",
@@ -39,7 +38,7 @@ _NEIGHBOUR = {
 # Swapping the operator is already one of the two steps: `gt 5` as `ge 5` is `gt 4`.
 _STEPS = {"gt": (1,), "ge": (-1,), "lt": (-1,), "le": (1,), "eq": (-1, 1), "ne": (-1, 1), "size_lt": (-1, 1)}
 _STEPS["size_ge"] = _STEPS["size_lt"]
-_SELECTORS = ("relations", "nodes", "digests", "sources", "tools", "routes", "labels", "phrases_sha256", "when")
+_SELECTORS = ("relations", *SELECTORS, "when")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +69,7 @@ class _Edit:
 
 def mutants(document: Mapping[str, Any]) -> Iterator[Mutant]:
     """Every mutant of a normalized policy: of its rules, its risk thresholds, its waivers."""
-    for section in RULE_SECTIONS:
+    for section in SECTIONS:
         yield from _in_list(document, (section, "rules"), _rule_edits, "id")
     yield from _in_list(document, ("enforcement", "risk", "thresholds"), _threshold_edits, None)
     yield from _in_list(document, ("waivers",), _waiver_edits, "id")
@@ -78,7 +77,7 @@ def mutants(document: Mapping[str, Any]) -> Iterator[Mutant]:
 
 def rules_of(document: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Every rule of a normalized policy with its JSON pointer, in the order of the policy."""
-    for section in RULE_SECTIONS:
+    for section in SECTIONS:
         for at, rule in enumerate(document.get(section, {}).get("rules", ())):
             yield f"/{section}/rules/{at}", rule
 
@@ -139,8 +138,8 @@ def _waiver_edits(waiver: Mapping[str, Any]) -> Iterator[_Edit]:
     yield _Edit("", "waiver removed", ())
 
 
-def _neighbours(effect: str) -> list[str]:
-    rank = EFFECTS.index(effect)  # type: ignore[arg-type]  # the document was checked against the schema
+def _neighbours(effect: Effect) -> list[Effect]:
+    rank = EFFECTS.index(effect)
     return [EFFECTS[at] for at in (rank - 1, rank + 1) if 0 <= at < len(EFFECTS)]
 
 
@@ -173,7 +172,11 @@ def _any_edits(branches: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str
 def _condition_edits(condition: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
     field, op, value = condition["field"], condition["op"], condition["value"]
     if op == "exists":
-        yield "/value", f"{field} exists: {_shown(value)} becomes {_shown(not value)}", {**condition, "value": not value}
+        yield (
+            "/value",
+            f"{field} exists: {_shown(value)} becomes {_shown(not value)}",
+            {**condition, "value": not value},
+        )
     elif op in _NEIGHBOUR:
         other = _NEIGHBOUR[op]
         yield "/op", f"{field} {op} becomes {other}", {**condition, "op": other}
