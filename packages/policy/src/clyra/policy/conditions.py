@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from clyra.policy.facts import Fact, Facts, FactType, FactValue, declared_facts
+from clyra.policy.facts import Fact, FactType, FactValue, declared_facts
 from clyra.spec import PolicyError
 
 Truth = bool | None
@@ -285,12 +285,6 @@ def _negated(test: Test) -> Test:
         return None if truth is None else not truth
 
     return negation
-
-
-def known_facts(facts: Facts, names: Iterable[str]) -> dict[str, KnownValue | None]:
-    """The facts ``names`` as conditions read them; None for those that are absent, or not what was declared."""
-    declared = declared_facts()
-    return {name: known_value(declared[name], facts.get(name)) for name in names}
 
 
 def known_value(fact: Fact, value: object) -> KnownValue | None:

@@ -14,10 +14,11 @@ from hashlib import sha256
 from hmac import digest
 from typing import Any, Literal
 
-from clyra.policy.conditions import Item, Known, KnownValue, Test, asked, compile_item, compile_items, known_value
+from clyra.policy._plan import Plan, plan_of, read_facts, rule_test, waived
+from clyra.policy.conditions import Known, asked, compile_items
 from clyra.policy.decision import Decision, RuleOutcome
 from clyra.policy.effect import EFFECTS, RANK, Effect, Mode, default_severity, join
-from clyra.policy.facts import Fact, Facts, FactValue, decision_points, declared_facts
+from clyra.policy.facts import Facts, FactValue, decision_points, declared_facts
 from clyra.policy.rules import (
     PLACES,
     RISK_SCORE,
@@ -47,30 +48,6 @@ class Threshold:
     effect: Effect
 
 
-@dataclass(frozen=True, slots=True)
-class _WaiverTest:
-    id: str
-    expires: date
-    test: Test
-
-
-@dataclass(frozen=True, slots=True)
-class _RuleTest:
-    rule: Rule
-    test: Test
-    items: tuple[tuple[Test, tuple[str, ...]], ...]
-    waivers: tuple[_WaiverTest, ...]
-    asks: frozenset[str]
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """The rules that have a say at one point, and the facts to read for them."""
-
-    rules: tuple[_RuleTest, ...]
-    reads: tuple[Fact, ...]
-
-
 class CompiledPolicy:
     """A policy ready to decide; made by `compile_policy`, never changed, safe to share between threads.
 
@@ -92,15 +69,15 @@ class CompiledPolicy:
         self.waivers = tuple(waivers)
         self.checkpoints = tuple(checkpoints)
         self.thresholds = tuple(thresholds)
-        tests = tuple(_rule_test(rule, self.waivers) for rule in self.rules)
-        self._plans: dict[tuple[str, str], _Plan] = {}
+        tests = tuple(rule_test(rule, self.waivers) for rule in self.rules)
+        self._plans: dict[tuple[str, str], Plan] = {}
         for point in decision_points():
             here = [test for test in tests if point in test.rule.points]
             before = [test for test in here if not test.rule.asks_risk]
-            self._plans[point, "all"] = _plan(before)
-            self._plans[point, "run"] = _plan([test for test in before if test.rule.scope == "run"])
-            self._plans[point, "node"] = _plan([test for test in before if test.rule.scope == "node"])
-            self._plans[point, "risk"] = _plan([test for test in here if test.rule.asks_risk])
+            self._plans[point, "all"] = plan_of(before)
+            self._plans[point, "run"] = plan_of([test for test in before if test.rule.scope == "run"])
+            self._plans[point, "node"] = plan_of([test for test in before if test.rule.scope == "node"])
+            self._plans[point, "risk"] = plan_of([test for test in here if test.rule.asks_risk])
 
     def decide(self, point: str, facts: Facts, *, today: date, scope: DecisionScope = "all") -> Decision:
         """What the policy says at ``point``, before the risk score is known.
@@ -171,12 +148,12 @@ class CompiledPolicy:
         for checkpoint in self.checkpoints:
             if checkpoint.at != at:
                 continue
-            known = _read(facts, [declared_facts()[name] for name in asked(checkpoint.when)])
+            known = read_facts(facts, [declared_facts()[name] for name in asked(checkpoint.when)])
             if compile_items(checkpoint.when)(known) is not False:
                 return checkpoint
         return None
 
-    def _plan(self, point: str, scope: str) -> _Plan:
+    def _plan(self, point: str, scope: str) -> Plan:
         try:
             return self._plans[point, scope]
         except KeyError:
@@ -201,7 +178,8 @@ def merge(decisions: Iterable[Decision]) -> Decision:
     """One decision out of several at the same point, as for the nodes of a run.
 
     Effects are joined. Of a rule with a say in several the strongest outcome is kept; rules come in the order in which
-    they first had a say. A fact stays where no two decisions knew it differently.
+    they first had a say. A fact of the run stays where no two decisions knew it differently, a fact of a node where all
+    that know any know this one, and alike: facts of different nodes must not look like those of one.
 
     Raises:
         ValueError: There is no decision, or they are of different points.
@@ -211,23 +189,17 @@ def merge(decisions: Iterable[Decision]) -> Decision:
     if len(points) != 1:
         raise ValueError(f"decisions of one point can be merged; there are {len(points)} points")
     outcomes: dict[str, RuleOutcome] = {}
-    facts: dict[str, FactValue] = {}
-    contradicted: set[str] = set()
-    for decision in given:
-        for outcome in decision.rules:
-            held = outcomes.get(outcome.id)
-            if held is None or _strength(outcome) > _strength(held):
-                outcomes[outcome.id] = outcome
-        for name, value in decision.facts.items():
-            if facts.setdefault(name, value) != value:
-                contradicted.add(name)
+    for outcome in (outcome for decision in given for outcome in decision.rules):
+        held = outcomes.get(outcome.id)
+        if held is None or _strength(outcome) > _strength(held):
+            outcomes[outcome.id] = outcome
     return Decision(
         point=points.pop(),
         effect=join(decision.effect for decision in given),
         shadow_effect=join(decision.shadow_effect for decision in given),
         rules=tuple(outcomes.values()),
         missing=_union(decision.missing for decision in given),
-        facts={name: facts[name] for name in sorted(facts.keys() - contradicted)},
+        facts=_merged_facts([decision.facts for decision in given]),
         expired_waivers=_union(decision.expired_waivers for decision in given),
     )
 
@@ -274,33 +246,8 @@ def event_members(
     return members | {name: value for name, value in optional.items() if value is not None}
 
 
-def _rule_test(rule: Rule, waivers: Sequence[Waiver]) -> _RuleTest:
-    own = [(waiver, waiver.items_for(rule)) for waiver in waivers if waiver.names(rule)]
-    return _RuleTest(
-        rule=rule,
-        test=compile_items(rule.when),
-        items=tuple((compile_item(item), _wanting(item)) for item in rule.when),
-        waivers=tuple(_WaiverTest(waiver.id, waiver.expires, compile_items(items)) for waiver, items in own),
-        asks=rule.asks.union(*(asked(items) for _, items in own)),
-    )
-
-
-def _wanting(item: Item) -> tuple[str, ...]:
-    """Facts whose absence may leave the item unknown."""
-    return tuple(condition.field for condition in item if condition.op != "exists")
-
-
-def _plan(rules: Sequence[_RuleTest]) -> _Plan:
-    names = sorted(frozenset[str]().union(*(rule.asks for rule in rules)))
-    return _Plan(tuple(rules), tuple(declared_facts()[name] for name in names))
-
-
-def _read(facts: Facts, reads: Iterable[Fact]) -> dict[str, KnownValue | None]:
-    return {fact.name: known_value(fact, facts.get(fact.name)) for fact in reads}
-
-
-def _decide(plan: _Plan, point: str, facts: Facts, today: date) -> Decision:
-    known = _read(facts, plan.reads)
+def _decide(plan: Plan, point: str, facts: Facts, today: date) -> Decision:
+    known = read_facts(facts, plan.reads)
     outcomes: list[RuleOutcome] = []
     missing: set[str] = set()
     expired: set[str] = set()
@@ -308,44 +255,24 @@ def _decide(plan: _Plan, point: str, facts: Facts, today: date) -> Decision:
         truth = each.test(known)
         if truth is False:
             continue
-        effect = each.rule.effect if truth else each.rule.on_missing
-        if effect == "ignore":
+        outcome = each.matched if truth else each.unknown
+        if outcome is None:
             continue
-        waiver = _waiver_for(each, known, today, expired) if each.waivers else None
-        outcomes.append(_outcome(each.rule, effect, truth, waiver))
-        if truth is None and waiver is None:
-            missing.update(_wanted(each, known))
+        waiver = each.waiver(known, today, expired) if each.waivers else None
+        if waiver is not None:
+            outcome = waived(outcome, waiver)
+        elif truth is None:
+            missing.update(each.wanted(known))
+        outcomes.append(outcome)
     return Decision(
         point=point,
-        effect=join(outcome.effect for outcome in outcomes if outcome.mode == "enforce"),
-        shadow_effect=join(outcome.effect for outcome in outcomes),
+        effect=join([outcome.effect for outcome in outcomes if outcome.mode == "enforce"]),
+        shadow_effect=join([outcome.effect for outcome in outcomes]),
         rules=tuple(outcomes),
         missing=tuple(sorted(missing)),
         facts=_told(known),
         expired_waivers=tuple(sorted(expired)),
     )
-
-
-def _outcome(rule: Rule, effect: Effect, truth: bool | None, waiver: str | None) -> RuleOutcome:
-    if waiver is not None:
-        lowered = EFFECTS[min(RANK[effect], RANK["warn"])]
-        return RuleOutcome(rule.id, lowered, rule.severity, "waived", rule.mode, waiver)
-    return RuleOutcome(rule.id, effect, rule.severity, "matched" if truth else "unknown", rule.mode)
-
-
-def _waiver_for(each: _RuleTest, known: Known, today: date, expired: set[str]) -> str | None:
-    """The first waiver that holds today; without one, those that would have held are added to ``expired``."""
-    matching = [waiver for waiver in each.waivers if waiver.test(known) is True]
-    for waiver in matching:
-        if today <= waiver.expires:
-            return waiver.id
-    expired.update(waiver.id for waiver in matching)
-    return None
-
-
-def _wanted(each: _RuleTest, known: Known) -> Iterable[str]:
-    """Facts for want of which the rule is unknown."""
-    return (field for test, fields in each.items if test(known) is None for field in fields if known[field] is None)
 
 
 def _told(known: Known) -> dict[str, FactValue]:
@@ -354,6 +281,18 @@ def _told(known: Known) -> dict[str, FactValue]:
         for name, value in known.items()
         if value is not None
     }
+
+
+def _merged_facts(given: Sequence[Facts]) -> dict[str, FactValue]:
+    declared = declared_facts()
+    of_nodes = [facts for facts in given if any(declared[name].scope == "node" for name in facts)]
+    merged: dict[str, FactValue] = {}
+    for name in sorted({name for facts in given for name in facts}):
+        holders = of_nodes if declared[name].scope == "node" else [facts for facts in given if name in facts]
+        values = {facts.get(name) for facts in holders}
+        if len(values) == 1 and (value := values.pop()) is not None:
+            merged[name] = value
+    return merged
 
 
 def _strength(outcome: RuleOutcome) -> tuple[int, int]:
