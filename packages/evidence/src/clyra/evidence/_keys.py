@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -22,6 +22,7 @@ PrivateKey = ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey | rsa.RSAPri
 PublicKey = ed25519.Ed25519PublicKey | ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 
 _LEAST_RSA_BITS = 2048
+_MOST_ISSUER_RSA_BITS = 4096
 _RSA_EXPONENT = 65537
 _SALT_BYTES = 32
 _LOCK_TIMEOUT_S = 5.0
@@ -45,8 +46,21 @@ class LocalSigner:
             return self._key.sign(message)
         if isinstance(self._key, ec.EllipticCurvePrivateKey):
             return self._key.sign(message, ec.ECDSA(hashes.SHA256()))
+        if self.alg == "rsa-pkcs1-sha256":
+            return self._key.sign(message, padding.PKCS1v15(), hashes.SHA256())
         pss = padding.PSS(padding.MGF1(hashes.SHA256()), _SALT_BYTES)
         return self._key.sign(message, pss, hashes.SHA256())
+
+
+def with_pkcs1(signer: LocalSigner, source: str) -> LocalSigner:
+    """The same RSA key, signing as RS256 does (RFC 7518, section 3.3).
+
+    Raises:
+        ConfigurationError: It is longer than 4,096 bits, which no consumer of tokens takes (``key_file_invalid``).
+    """
+    if isinstance(signer._key, rsa.RSAPrivateKey) and signer._key.key_size > _MOST_ISSUER_RSA_BITS:
+        raise _invalid(f"{source} is too long: an RSA key that mints has {_MOST_ISSUER_RSA_BITS} bits at most")
+    return replace(signer, alg="rsa-pkcs1-sha256")
 
 
 def new_ephemeral_key() -> LocalSigner:

@@ -16,7 +16,7 @@ from clyra.spec import ConfigurationError, UnavailableError
 
 KeyRole = Literal["bundle", "log", "approver", "issuer"]
 KeyOrigin = Literal["configured", "user", "ephemeral"]
-Algorithm = Literal["ed25519", "ecdsa-p256-sha256", "rsa-pss-sha256"]
+Algorithm = Literal["ed25519", "ecdsa-p256-sha256", "rsa-pss-sha256", "rsa-pkcs1-sha256"]
 
 SETTINGS: Mapping[KeyRole, str] = {
     "bundle": "CLYRA_SIGNING_KEY",
@@ -34,7 +34,7 @@ class Signer(Protocol):
 
     @property
     def alg(self) -> str:
-        """``ed25519``, ``ecdsa-p256-sha256`` or ``rsa-pss-sha256``."""
+        """``ed25519``, ``ecdsa-p256-sha256``, ``rsa-pss-sha256``, or ``rsa-pkcs1-sha256`` where an issuer's is RSA."""
 
     @property
     def public_key(self) -> bytes:
@@ -64,7 +64,8 @@ def load_signer(role: KeyRole, environ: Mapping[str, str], *, create: bool = Tru
     white space counts as absent, as unset secrets of CI services arrive.
 
     Args:
-        role: What the key signs; a log key must be Ed25519.
+        role: What the key signs; a log key must be Ed25519, an issuer key Ed25519 or RSA, which then signs with
+            PKCS #1 v1.5 as RS256 has it.
         environ: Environment variables.
         create: Make the user's key where it is absent.
 
@@ -79,9 +80,24 @@ def load_signer(role: KeyRole, environ: Mapping[str, str], *, create: bool = Tru
         signer = _configured_signer(configured, setting, environ)
     else:
         signer = _user_signer(role, environ, create=create)
+    if role == "issuer":
+        signer = _as_issuer(signer, setting)
     if role == "log" and signer.alg != "ed25519":
         raise ConfigurationError(
             f"a log key must be an ed25519 key, found {signer.alg}; point {setting} at another key",
+            code="key_file_invalid",
+        )
+    return signer
+
+
+def _as_issuer(signer: Signer, setting: str) -> Signer:
+    from clyra.evidence import _keys
+
+    if isinstance(signer, _keys.LocalSigner) and signer.alg == "rsa-pss-sha256":
+        signer = _keys.with_pkcs1(signer, setting)
+    if signer.alg not in ("ed25519", "rsa-pkcs1-sha256"):
+        raise ConfigurationError(
+            f"an issuer key must be an ed25519 or RSA key, found {signer.alg}; point {setting} at another key",
             code="key_file_invalid",
         )
     return signer
