@@ -75,7 +75,8 @@ class Repository:
     def commits(self, *revisions: str, paths: Sequence[str] = ()) -> list[Commit]:
         """Commits of a range, newest first; those that touched one of ``paths``, relative to the top, if there are any.
 
-        Both sides of merges are followed, also where one side's change did not stay.
+        Both sides of merges are followed, also where one side's change did not stay. A merge itself is left out where
+        git makes the same one: whoever pressed the button changed nothing.
         """
         limits = [f":(top,literal){path}" for path in paths]
         words = ("log", "-z", "--full-history", "--no-color", f"--format={_FORMAT}", *revisions, "--", *limits)
@@ -84,7 +85,11 @@ class Repository:
         for start in range(0, len(fields) - _MEMBERS, _MEMBERS + 1):
             commit, parents, author, committer, message = fields[start : start + _MEMBERS]
             found.append(Commit(commit.strip(), tuple(parents.split()), author, committer, message))
-        return found
+        return [commit for commit in found if len(commit.parents) != 2 or self._changes_more(commit.id, limits)]
+
+    def _changes_more(self, merge: str, limits: Sequence[str]) -> bool:
+        """Whether a merge is another one than git would make; True where it cannot be told, as before git 2.35."""
+        return self.ask("show", "--remerge-diff", "--no-color", "--format=", merge, "--", *limits) != ""
 
     def ancestors_with_trees(self, limit: int) -> list[tuple[str, str]]:
         """The newest commits up to HEAD, each with the git tree of the folder; without those where it is absent."""

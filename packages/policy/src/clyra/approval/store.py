@@ -22,13 +22,14 @@ import re
 from base64 import b64decode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from clyra.approval import _records
+from clyra.approval._questions import age, beneficiary, only_one, question, seconds_of, slot, still_open
 from clyra.approval.contributors import Settled
+from clyra.approval.request import ApprovalRequest
 from clyra.spec import ConfigurationError, FormatError
 
 FOLDER_NAME = "approvals"
@@ -36,19 +37,9 @@ SETTING = "CLYRA_APPROVALS_DIR"
 OPEN_FOR_S = 7 * 86_400
 """A request that nobody answers stops being open after this time."""
 
-_LEAST_PREFIX = 4
 _ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 
 EndKind = Literal["revoked", "denied", "superseded"]
-
-
-@dataclass(frozen=True, slots=True)
-class StoredRequest:
-    """A request of the store: its digest, its bytes, and the members of those bytes."""
-
-    sha256: str
-    data: bytes
-    members: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +83,8 @@ class ApprovalStore:
             FormatError: The bytes are no request, or the plan is not the one it names (``request_invalid``).
             UnavailableError: The folder cannot be written (``evidence_unavailable``).
         """
-        new = _parsed(sha256(data).hexdigest(), data)
-        if plan is not None and sha256(plan).hexdigest() != new.members["payload_sha256"]:
+        new = ApprovalRequest.from_bytes(data)
+        if plan is not None and sha256(plan).hexdigest() != new.payload_sha256:
             raise FormatError(
                 "the plan is not the one that the request names; write the request again", code="request_invalid"
             )
@@ -101,26 +92,38 @@ class ApprovalStore:
             return asked
         self._keep(new, plan)
         # Another process may have passed the check at the same moment: both are there now, and the older one stays.
-        older = [old for old in self._open_rivals(new) if _age(old) < _age(new)]
+        older = [old for old in self._open_rivals(new) if age(old) < age(new)]
         try:
             asked = self._asked_already(new, older)
         except ConfigurationError:
-            self._withdraw(new.sha256, "superseded", "another request was first", str(new.members["created_at"]))
+            self._withdraw(new.sha256, "superseded", "another request was first", new.created_at)
             raise
         if asked is not None:
-            self._withdraw(new.sha256, "superseded", f"by {asked}", str(new.members["created_at"]))
+            self._withdraw(new.sha256, "superseded", f"by {asked}", new.created_at)
         return asked or new.sha256
 
-    def requests(self) -> list[StoredRequest]:
+    def replace_request(self, old: ApprovalRequest, data: bytes) -> str:
+        """Put another form of the same question, for a time or in an emergency, in place of a request.
+
+        Raises:
+            FormatError: The bytes are no request (``request_invalid``).
+            UnavailableError: The folder cannot be written (``evidence_unavailable``).
+        """
+        new = ApprovalRequest.from_bytes(data)
+        self._keep(new, None)
+        self._withdraw(old.sha256, "superseded", f"by {new.sha256}", new.created_at)
+        return new.sha256
+
+    def requests(self) -> list[ApprovalRequest]:
         """All requests, newest first.
 
         Raises:
             FormatError: One of them is not what its name says (``request_invalid``).
         """
         found = [self._request(digest) for digest in _records.names(self.root / "requests", ".json")]
-        return sorted(found, key=_age, reverse=True)
+        return sorted(found, key=age, reverse=True)
 
-    def request(self, prefix: str) -> StoredRequest:
+    def request(self, prefix: str) -> ApprovalRequest:
         """The request whose digest begins with ``prefix``, at least four hex digits.
 
         Raises:
@@ -128,7 +131,7 @@ class ApprovalStore:
             FormatError: It is not what its name says (``request_invalid``).
         """
         known = _records.names(self.root / "requests", ".json")
-        return self._request(_only(prefix, known, "request", self.root))
+        return self._request(only_one(prefix, known, "request", self.root))
 
     def plan(self, digest: str) -> bytes | None:
         """The bytes of the plan of this digest, None where they are not here.
@@ -168,30 +171,30 @@ class ApprovalStore:
             if digest not in gone and _body(data).get("request_sha256") == request_sha256
         ]
 
-    def approved(self) -> list[StoredRequest]:
+    def approved(self) -> list[ApprovalRequest]:
         """Requests with as many certificates as they ask for, newest first; the certificates are not verified."""
         gone = self.revoked()
         signed = self._signatures()
         return [
             request
             for request in self.requests()
-            if request.sha256 not in gone and len(signed.get(request.sha256, ())) >= int(request.members["quorum"])
+            if request.sha256 not in gone and len(signed.get(request.sha256, ())) >= request.quorum
         ]
 
     def settled(self, audience: str) -> Settled:
         """What was approved for this audience before; the certificates are not verified."""
-        earlier = [request.members for request in self.approved() if request.members["audience"] == audience]
+        earlier = [request for request in self.approved() if request.audience == audience]
         return Settled(
-            commits=frozenset(members["commit"] for members in earlier if members["commit"]),
-            trees=frozenset(members["tree"] for members in earlier if members["tree"]),
-            policies=frozenset(members["policy_sha256"] for members in earlier),
+            commits=frozenset(request.commit for request in earlier if request.commit),
+            trees=frozenset(request.tree for request in earlier if request.tree),
+            policies=frozenset(request.policy_sha256 for request in earlier),
         )
 
-    def is_open(self, request: StoredRequest, *, now_s: int) -> bool:
+    def is_open(self, request: ApprovalRequest, *, now_s: int) -> bool:
         """Whether the request still waits for signatures; ``now_s`` in seconds since the epoch."""
-        if request.sha256 in self.revoked() or now_s - seconds_of(request.members["created_at"]) > OPEN_FOR_S:
+        if request.sha256 in self.revoked() or now_s - seconds_of(request.created_at) > OPEN_FOR_S:
             return False
-        return len(self.certificates_for(request.sha256)) < int(request.members["quorum"])
+        return len(self.certificates_for(request.sha256)) < request.quorum
 
     def issue(self, jti: str, record: Mapping[str, object]) -> None:
         """Remember that the token ``jti`` was minted here; the token itself is not kept.
@@ -270,7 +273,7 @@ class ApprovalStore:
             *_records.names(self.root / "certificates", ".dsse.json"),
             *_records.names(self.root / "issued", ".json"),
         ]
-        return _only(prefix, known, "request, certificate or token", self.root)
+        return only_one(prefix, known, "request, certificate or token", self.root)
 
     def copy_to(self, folder: Path, request_sha256: str) -> list[Path]:
         """Copy a request, its plan and its certificates into ``folder``, laid out as here; gives what was written.
@@ -280,8 +283,8 @@ class ApprovalStore:
             UnavailableError: A file cannot be written (``evidence_unavailable``).
         """
         request = self.request(request_sha256)
-        payload = str(request.members["payload_sha256"])
-        files = {folder / "requests" / f"{request.sha256}.json": request.data}
+        payload = request.payload_sha256
+        files = {folder / "requests" / f"{request.sha256}.json": request.to_bytes()}
         if (plan := self.plan(payload)) is not None:
             files[folder / "plans" / f"{payload}.json"] = plan
         for data in self.certificates_for(request.sha256):
@@ -308,7 +311,7 @@ class ApprovalStore:
                 code="request_unknown",
             )
         for request in requests:
-            self._keep(request, source.plan(str(request.members["payload_sha256"])))
+            self._keep(request, source.plan(request.payload_sha256))
         for data in source.certificates().values():
             self.add_certificate(data)
         return [request.sha256 for request in requests]
@@ -332,7 +335,7 @@ class ApprovalStore:
         Raises:
             ConfigurationError: None does, or several do (``checkpoint_unknown``).
         """
-        found = _only(prefix, self.checkpoints(), "checkpoint", self.root, code="checkpoint_unknown")
+        found = only_one(prefix, self.checkpoints(), "checkpoint", self.root, code="checkpoint_unknown")
         state = _records.read(self._path("checkpoints", found))
         return found, state or b"", _records.read(self._path("checkpoints", found, ".end.json"))
 
@@ -344,23 +347,23 @@ class ApprovalStore:
         """
         return _records.put_first(self._path("checkpoints", checkpoint_id, ".end.json"), data)
 
-    def _open_rivals(self, new: StoredRequest) -> list[StoredRequest]:
-        now_s = seconds_of(new.members["created_at"])
+    def _open_rivals(self, new: ApprovalRequest) -> list[ApprovalRequest]:
+        now_s = seconds_of(new.created_at)
         return [
             old
             for old in self.requests()
-            if old.sha256 != new.sha256 and _slot(old) == _slot(new) and self.is_open(old, now_s=now_s)
+            if old.sha256 != new.sha256 and slot(old) == slot(new) and self.is_open(old, now_s=now_s)
         ]
 
-    def _asked_already(self, new: StoredRequest, rivals: Sequence[StoredRequest]) -> str | None:
+    def _asked_already(self, new: ApprovalRequest, rivals: Sequence[ApprovalRequest]) -> str | None:
         for old in rivals:
-            if _question(old) != _question(new):
-                raise _still_open(old)
-            if _beneficiary(old) == _beneficiary(new):
+            if question(old) != question(new):
+                raise still_open(old)
+            if beneficiary(old) == beneficiary(new):
                 return old.sha256
             if self.certificates_for(old.sha256):
-                raise _still_open(old)
-            self._withdraw(old.sha256, "superseded", f"by {new.sha256}", str(new.members["created_at"]))
+                raise still_open(old)
+            self._withdraw(old.sha256, "superseded", f"by {new.sha256}", new.created_at)
         return None
 
     def _signatures(self) -> dict[str, list[str]]:
@@ -371,17 +374,17 @@ class ApprovalStore:
                 found.setdefault(str(_body(data).get("request_sha256")), []).append(digest)
         return found
 
-    def _keep(self, request: StoredRequest, plan: bytes | None) -> None:
+    def _keep(self, request: ApprovalRequest, plan: bytes | None) -> None:
         # The plan first: a request that is there can be shown.
         if plan is not None:
             _records.put(self.root / "plans" / f"{sha256(plan).hexdigest()}.json", plan)
-        _records.put(self.root / "requests" / f"{request.sha256}.json", request.data)
+        _records.put(self.root / "requests" / f"{request.sha256}.json", request.to_bytes())
 
-    def _request(self, digest: str) -> StoredRequest:
+    def _request(self, digest: str) -> ApprovalRequest:
         data = self._read("requests", f"{digest}.json", digest)
         if data is None:
             raise ConfigurationError(f"there is no request {digest[:12]} in {self.root}", code="request_unknown")
-        return _parsed(digest, data)
+        return ApprovalRequest.from_bytes(data)
 
     def _read(self, folder: str, name: str, digest: str) -> bytes | None:
         data = _records.read(self.root / folder / name)
@@ -407,76 +410,6 @@ class ApprovalStore:
                 f"{name[:64]!r} is no id; expected up to 64 letters, digits, - and _", code="request_unknown"
             )
         return self.root / folder / f"{name}{suffix}"
-
-
-def seconds_of(instant: object) -> int:
-    """Seconds since the epoch of an instant of the form ``2027-01-31T08:00:00.000000Z``, the fraction dropped.
-
-    Raises:
-        FormatError: The text is none (``request_invalid``).
-    """
-    try:
-        return int(datetime.fromisoformat(str(instant)).timestamp())
-    except ValueError as exc:
-        raise FormatError(f"{instant!r} is no instant", code="request_invalid") from exc
-
-
-def _only(prefix: str, known: Sequence[str], kind: str, root: Path, code: str = "request_unknown") -> str:
-    if prefix in known:
-        return prefix
-    if len(prefix) < _LEAST_PREFIX:
-        raise ConfigurationError(
-            f"{prefix!r} is too short to name a {kind}; give at least {_LEAST_PREFIX} characters", code=code
-        )
-    found = [name for name in known if name.startswith(prefix)]
-    if len(found) == 1:
-        return found[0]
-    if not found:
-        raise ConfigurationError(
-            f"no {kind} in {root} begins with {prefix!r}; {len(known)} are there; "
-            "see clyra approve --list, and set CLYRA_APPROVALS_DIR if they lie elsewhere",
-            code=code,
-        )
-    several = ", ".join(name[:12] for name in found[:4])
-    raise ConfigurationError(f"{prefix!r} begins {len(found)} of them: {several}; give more characters", code=code)
-
-
-def _slot(request: StoredRequest) -> tuple[object, ...]:
-    """What at most one open request may be about."""
-    members = request.members
-    return members["tenant"], members["project"], members["tree"], members["audience"], tuple(members["actions"])
-
-
-def _question(request: StoredRequest) -> tuple[object, ...]:
-    """What the approver is asked, apart from when and for which run."""
-    members = request.members
-    rules = tuple(sorted(rule["id"] for rule in members["rules"]))
-    limits = tuple(json.dumps(members.get(name)) for name in ("resources", "max_rows", "break_glass"))
-    return members["payload_sha256"], members["policy_sha256"], members.get("checkpoint"), members["sub"], rules, limits
-
-
-def _age(request: StoredRequest) -> tuple[str, str]:
-    return str(request.members["created_at"]), request.sha256
-
-
-def _beneficiary(request: StoredRequest) -> tuple[object, ...]:
-    standing = request.members.get("standing")
-    return request.members.get("run_id"), standing is not None
-
-
-def _still_open(old: StoredRequest) -> ConfigurationError:
-    return ConfigurationError(
-        f"the request {old.sha256[:12]} for the same tree, audience and actions is open; approve it, or close it with "
-        f"clyra approval revoke {old.sha256[:12]} --reason ...",
-        code="request_open",
-    )
-
-
-def _parsed(digest: str, data: bytes) -> StoredRequest:
-    from clyra.approval.request import ApprovalRequest
-
-    ApprovalRequest.from_bytes(data)
-    return StoredRequest(digest, data, cast("dict[str, Any]", json.loads(data)))
 
 
 def _body(envelope: bytes) -> Mapping[str, Any]:
