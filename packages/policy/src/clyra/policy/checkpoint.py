@@ -33,8 +33,9 @@ Status = Literal["pending", "resumed", "denied", "expired"]
 class PausedRun:
     """The state that a pause saves: what is to go on, and as what it must come back.
 
-    ``id`` is the checkpoint's own, ``checkpoint`` the policy's name for it. Instants are canonical texts; ``jti`` is
-    the id of the resume token, ``iss`` its issuer.
+    ``id`` is this pause's own, ``checkpoint`` the policy's name for where it happened. Instants are canonical texts,
+    in whole seconds. The run goes on after ``approvals`` approvals by people of ``roles`` (anybody where it is empty).
+    ``jti`` is the id of the resume token, ``iss`` its issuer.
     """
 
     id: str
@@ -63,22 +64,6 @@ class PausedRun:
     def state_sha256(self) -> str:
         """SHA-256 of `to_bytes`, hex: the resume token names it."""
         return sha256(self.to_bytes()).hexdigest()
-
-    def resume_claims(self) -> dict[str, object]:
-        """The claims of the resume token, always the same ones."""
-        return {
-            "aud": self.audience,
-            "checkpoint": self.checkpoint,
-            "exp": seconds_of(self.expires_at),
-            "iat": seconds_of(self.opened_at),
-            "iss": self.iss,
-            "jti": self.jti,
-            "request_sha256": self.request_sha256,
-            "run_id": self.run_id,
-            "state_sha256": self.state_sha256,
-            "tenant": self.tenant,
-            "v": 1,
-        }
 
     def event_members(self) -> dict[str, object]:
         """Members of the journal's events ``checkpoint.*``."""
