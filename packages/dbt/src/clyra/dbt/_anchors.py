@@ -79,7 +79,7 @@ class AnchorRecorder:
         if self._warehouse is None or self._mark is None:
             return no_anchor(self._adapter_type, "capture_failed", now, detail=self._failure)
         try:
-            with self._connected() as query:
+            with self.connected() as query:
                 return self._warehouse.end_anchor(query, self._mark, now)
         except ClyraError as exc:
             return no_anchor(self._adapter_type, "capture_failed", now, detail=exc.message)
@@ -88,26 +88,13 @@ class AnchorRecorder:
         """Put the environment back; sessions that are open keep their tags."""
         self._change.restore()
 
-    def _begin_tagged(self, warehouse: Warehouse, tags: SessionTags) -> bool:
-        """Capture over a connection that carries the tags; False, and no tags, where the server refuses them."""
-        settings = warehouse.session_settings(tags).merged(self._environ)
-        if not settings:
-            return False
-        self._change.set(settings)
-        try:
-            self._mark = self._read_mark(warehouse)
-        except ClyraError:
-            self._change.restore()
-            return False
-        self.tagged_by = "options" if not getattr(self._credentials, "search_path", None) else "search_path_wins"
-        return True
-
-    def _read_mark(self, warehouse: Warehouse) -> Mark:
-        with self._connected() as query:
-            return warehouse.begin_anchor(query)
-
     @contextmanager
-    def _connected(self) -> Iterator[Query]:
+    def connected(self) -> Iterator[Query]:
+        """A connection of our own for the time of the block.
+
+        Raises:
+            UnavailableError: The warehouse does not answer.
+        """
         handle = self._opened()
         cursor = handle.cursor()
 
@@ -125,6 +112,24 @@ class AnchorRecorder:
         finally:
             with suppress(Exception):
                 handle.close()
+
+    def _begin_tagged(self, warehouse: Warehouse, tags: SessionTags) -> bool:
+        """Capture over a connection that carries the tags; False, and no tags, where the server refuses them."""
+        settings = warehouse.session_settings(tags).merged(self._environ)
+        if not settings:
+            return False
+        self._change.set(settings)
+        try:
+            self._mark = self._read_mark(warehouse)
+        except ClyraError:
+            self._change.restore()
+            return False
+        self.tagged_by = "options" if not getattr(self._credentials, "search_path", None) else "search_path_wins"
+        return True
+
+    def _read_mark(self, warehouse: Warehouse) -> Mark:
+        with self.connected() as query:
+            return warehouse.begin_anchor(query)
 
     def _opened(self) -> Any:
         from dbt.adapters.contracts.connection import Connection, ConnectionState, Identifier

@@ -69,10 +69,10 @@ class _Note:
     document: bytes
 
 
-def find_open_journals(folder: EvidenceFolder) -> list[OpenJournal]:
+def find_open_journals(folder: EvidenceFolder, *, discard: bool = True) -> list[OpenJournal]:
     """Journals of runs that died, oldest first; those of running processes are locked and left out.
 
-    What is left of a journal whose bundle was sealed is removed.
+    What is left of a journal whose bundle was sealed is removed, unless ``discard`` is off.
     """
     found = []
     for path in sorted(folder.journal_dir.glob("*.ndjson")):
@@ -80,7 +80,10 @@ def find_open_journals(folder: EvidenceFolder) -> list[OpenJournal]:
         if file is None:
             continue
         if folder.find_bundle(path.stem) is not None:
-            discard_files(path, file)
+            if discard:
+                discard_files(path, file)
+            else:
+                release(file)
             continue
         size = os.fstat(file.fileno()).st_size
         release(file)

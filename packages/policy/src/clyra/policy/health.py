@@ -47,12 +47,14 @@ class Target:
     Attributes:
         name: Such as ``prod``.
         adapter: dbt's name of the kind of warehouse.
+        address: Where that is, in libpq's words (``host``, ``port``, ``dbname``), as far as there is such a thing.
         connect: Opens a connection of Clyra's own, on which one statement at a time gives its rows; raises
             UnavailableError where there is none to be had.
     """
 
     name: str
     adapter: str
+    address: Mapping[str, str]
     connect: Callable[[], AbstractContextManager[Callable[[str], Sequence[Sequence[object]]]]]
 
 
