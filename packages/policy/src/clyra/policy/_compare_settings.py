@@ -11,6 +11,8 @@ from clyra.policy.effect import EFFECTS
 
 Direction = Literal["weaker", "stricter", "equal", "not decidable"]
 
+_LIMITS = ("enforcement.velocity", "data_platform.activation_enforcement.rate_limits")
+
 _Compare = Callable[[Any, Any], Direction]
 
 _ELSEWHERE = (
@@ -54,7 +56,9 @@ def _walk(old: Any, new: Any, path: str) -> Iterator[tuple[str, Any, Any, Direct
     if old == new or any(fnmatchcase(path, pattern) for pattern in _ELSEWHERE):
         return
     compare = _comparison(path)
-    if compare is not None:
+    if path in _LIMITS and (old is None or new is None):
+        yield path, old, new, "stricter" if old is None else "weaker"
+    elif compare is not None:
         yield path, old, new, compare(old, new)
     elif isinstance(old, Mapping) and isinstance(new, Mapping):
         for name in sorted({*old, *new}):
@@ -123,6 +127,7 @@ _SETTINGS: tuple[tuple[str, _Compare], ...] = (
     ("version", _neutral),
     ("name", _neutral),
     ("requires", _neutral),
+    ("evidence.*", _neutral),
     ("data_platform.dbt_hooks.enabled", _ON),
     ("data_platform.dbt_hooks.test_failures_block", _ON),
     ("data_platform.dbt_hooks.statement_text", _neutral),
@@ -135,6 +140,9 @@ _SETTINGS: tuple[tuple[str, _Compare], ...] = (
     ("data_platform.warehouse_guards.sql.rules.*", _EFFECT),
     ("data_platform.warehouse_guards.sql.functions.mode", _word("known", "all")),
     ("data_platform.warehouse_guards.sql.functions.names", _set(more_is="weaker")),
+    ("genai_security.actions.*", _EFFECT),
+    ("genai_security.detectors.*.mode", _word("enforce", "shadow")),
+    ("genai_security.detectors.*.weight", _MORE_STRICTER),
     ("enforcement.on_recorder_failure", _word("stop", "continue")),
     ("enforcement.durability", _word("disk", "process")),
     ("enforcement.idempotency.single_use", _ON),
@@ -157,7 +165,9 @@ _SETTINGS: tuple[tuple[str, _Compare], ...] = (
     ("compliance.segregation_of_duties.enabled", _ON),
     ("compliance.segregation_of_duties.approver", _set(more_is="weaker")),
     ("compliance.segregation_of_duties.service_committers", _set(more_is="weaker")),
-    ("compliance.retention.*", _MORE_STRICTER),
+    ("compliance.retention.legal_hold", _ON),
+    # None is for ever.
+    ("compliance.retention.*", _number(more_is="stricter", absent="most")),
     ("compliance.break_glass.roles", _set(more_is="weaker")),
     ("compliance.break_glass.review_within", _MORE_WEAKER),
     ("compliance.daily_review", _ON),

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any, Literal
 
 from clyra.policy.engine import compile_policy, merge
-from clyra.policy.rules import RISK_SCORE, SECTIONS
+from clyra.policy.rules import RISK_SCORE, SECTIONS, member
 
 if TYPE_CHECKING:
     from clyra.policy.decision import Decision
@@ -27,10 +27,21 @@ def judge(
     return decision
 
 
-def only(document: Mapping[str, Any], rule: Mapping[str, Any] | None) -> CompiledPolicy:
-    """A policy with the one rule, or none, and neither waivers nor thresholds: to look at the rule by itself."""
-    alone: dict[str, Any] = {section: {**document[section], "rules": []} for section in SECTIONS}
-    alone["data_platform"]["rules"] = [] if rule is None else [rule]
-    risk = {**document["enforcement"]["risk"], "thresholds": []}
-    alone["enforcement"] = {**document["enforcement"], "risk": risk, "checkpoints": []}
-    return compile_policy({**document, **alone, "waivers": []})
+def only(
+    document: Mapping[str, Any],
+    rules: Sequence[Mapping[str, Any]],
+    *,
+    waivers: Sequence[Mapping[str, Any]] = (),
+    thresholds: Sequence[Mapping[str, Any]] = (),
+) -> CompiledPolicy:
+    """A policy with these parts and nothing else that decides: to look at them by themselves."""
+    alone: dict[str, Any] = {section: {**(document.get(section) or {}), "rules": []} for section in SECTIONS}
+    alone["data_platform"]["rules"] = list(rules)
+    risk = {**(member(document, "enforcement", "risk") or {}), "thresholds": list(thresholds)}
+    alone["enforcement"] = {**(document.get("enforcement") or {}), "risk": risk, "checkpoints": []}
+    return compile_policy({**document, **alone, "waivers": list(waivers)})
+
+
+def observed(decision: Decision) -> tuple[str, dict[str, str]]:
+    """All that a case can see of a decision: the joined effect of all rules, and the effect of each with a say."""
+    return decision.shadow_effect, {each.id: each.effect for each in decision.rules}

@@ -7,16 +7,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from itertools import chain, repeat
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from clyra.policy._compare_settings import Direction
 from clyra.policy._judge import judge, only
-from clyra.policy._witness import assignments, conditions_of, kinds_of
+from clyra.policy._witness import assignments, kinds_of
+from clyra.policy.conditions import Item, asked, read_items
 from clyra.policy.effect import RANK
 from clyra.policy.facts import decision_points, declared_facts
 
 if TYPE_CHECKING:
     from clyra.policy.facts import FactValue
+
+Place = tuple[str, dict[str, "FactValue"]]
+"""A decision point with facts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +43,9 @@ def compare_rules(
         new: Another.
         today: The day of the decisions.
     """
-    before, after = only(document, old), only(document, new)
+    before, after = only(document, [old]), only(document, [new])
     stricter: Compared | None = None
-    places = _places([old["when"], new["when"]])
+    places = places_of([read_items(old["when"]), read_items(new["when"])])
     if places is None:
         return Compared("not decidable")
     for point, facts in places:
@@ -55,45 +59,34 @@ def compare_rules(
 
 
 def where_holds(
-    document: Mapping[str, Any], old: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]], *, today: date
+    document: Mapping[str, Any],
+    old: Sequence[Mapping[str, Any]],
+    new: Sequence[Mapping[str, Any]],
+    *,
+    unknown: Literal["ignore", "block"],
+    today: date,
 ) -> Direction:
-    """Compare conditions of waivers: weaker where ``new`` ever holds and ``old`` does not."""
+    """Compare conditions of something that only makes stricter: weaker where ``old`` ever holds and ``new`` does not.
+
+    ``unknown`` says whether conditions that cannot be judged count as holding (``block``).
+    """
     rules: list[dict[str, Any]] = [
-        {"id": "x_when", "effect": "block", "mode": "enforce", "on_missing": "ignore", "when": list(when)}
+        {"id": "x_when", "effect": "block", "mode": "enforce", "on_missing": unknown, "when": list(when)}
         for when in (old, new)
     ]
-    # A waiver that holds more often is the weaker one: the other way round than with a rule.
-    return compare_rules(document, rules[1], rules[0], today=today).direction
+    return compare_rules(document, rules[0], rules[1], today=today).direction
 
 
-def first_difference(
-    document: Mapping[str, Any], old: Mapping[str, Any], new: Mapping[str, Any] | None, *, today: date
-) -> Compared | None:
-    """Facts for which two rules have another say, None where there are none; ``not decidable`` where too many exist.
-
-    Unlike `compare_rules` this sees also the difference between saying ``allow`` and having no say.
-    """
-    before, after = only(document, old), only(document, new)
-    places = _places([old["when"], *([] if new is None else [new["when"]])])
-    if places is None:
-        return Compared("not decidable")
-    for point, facts in places:
-        was = [(each.id, each.effect) for each in judge(before, point, facts, today=today).rules]
-        if was != [(each.id, each.effect) for each in judge(after, point, facts, today=today).rules]:
-            return Compared("weaker", point, facts)
-    return None
-
-
-def _places(whens: Sequence[Sequence[Mapping[str, Any]]]) -> Iterator[tuple[str, dict[str, FactValue]]] | None:
-    """Every decision point with every combination of facts that may matter there; None where they are too many."""
-    kinds = kinds_of(chain.from_iterable(map(conditions_of, whens)))
+def places_of(whens: Sequence[Sequence[Item]]) -> Iterator[Place] | None:
+    """Every point with every combination of facts that may matter to one of ``whens``; None where they are too many."""
+    kinds = kinds_of(condition for when in whens for item in when for condition in item)
     if kinds is None:
         return None
     declared = declared_facts()
-    found: dict[tuple[object, ...], Iterator[tuple[str, dict[str, FactValue]]]] = {}
+    found: dict[tuple[object, ...], Iterator[Place]] = {}
     for point in decision_points():
         here = {name: values for name, values in kinds.items() if point in declared[name].points}
-        applies = tuple(all(each["field"] in here for each in conditions_of(when)) for when in whens)
+        applies = tuple(asked(when) <= here.keys() for when in whens)
         combinations = assignments(here)
         if combinations is None:
             return None

@@ -9,39 +9,32 @@ tells the rules apart, nothing does. Where the combinations are too many, that i
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain, combinations, product
+from itertools import combinations, product
 from math import prod
-from typing import Any
+from typing import cast
 
+from clyra.policy.conditions import Condition
 from clyra.policy.facts import Fact, FactValue, declared_facts
 
 MAX_COMBINATIONS = 20_000
 """More than these are not tried: 20,000 decisions of one rule take well under a second."""
 
+_SIZES = ("size_lt", "size_ge")
 _MAX_SET_VALUES = 6
+_MAX_SET_SIZE = 64
 
 Kinds = Mapping[str, tuple[FactValue | None, ...]]
 """Per fact one value of each class; None stands for unknown."""
 
 
-def conditions_of(when: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-    """The conditions of a rule, those inside ``any`` too."""
-    for item in when:
-        if "any" in item:
-            yield from item["any"]
-        else:
-            yield item
-
-
-def kinds_of(conditions: Iterable[Mapping[str, Any]]) -> Kinds | None:
+def kinds_of(conditions: Iterable[Condition]) -> Kinds | None:
     """One value per fact and class that ``conditions`` tell apart; None where a fact has too many."""
-    grouped: dict[str, list[Mapping[str, Any]]] = {}
+    grouped: dict[str, list[Condition]] = {}
     for condition in conditions:
-        grouped.setdefault(condition["field"], []).append(condition)
+        grouped.setdefault(condition.field, []).append(condition)
     found: dict[str, tuple[FactValue | None, ...]] = {}
     for name in sorted(grouped):
-        fact = declared_facts().get(name)
-        values = None if fact is None else _values(fact, grouped[name])
+        values = _values(declared_facts()[name], grouped[name])
         if values is None:
             return None
         found[name] = (*values, None)
@@ -59,25 +52,24 @@ def assignments(kinds: Kinds, *, limit: int = MAX_COMBINATIONS) -> Iterator[dict
     )
 
 
-def _values(fact: Fact, conditions: Sequence[Mapping[str, Any]]) -> Sequence[FactValue] | None:
-    wanted = list(chain.from_iterable(_mentioned(each) for each in conditions if each["op"] != "exists"))
+def _values(fact: Fact, conditions: Sequence[Condition]) -> Sequence[FactValue] | None:
+    wanted = [value for each in conditions if each.op != "exists" for value in _mentioned(each)]
     if fact.type == "bool":
         return (True, False)
     if fact.type == "integer":
-        numbers = {int(value) for value in wanted}
-        return sorted({max(0, number + step) for number in numbers or {0} for step in (-1, 0, 1)})
+        numbers = {cast("int", value) for value in wanted} or {0}
+        return sorted({max(0, number + step) for number in numbers for step in (-1, 0, 1)})
     if fact.type == "text":
         if fact.values is not None:
             return fact.values
-        prefixes = {str(each["value"]) for each in conditions if each["op"] == "prefix"}
+        prefixes = {str(each.value) for each in conditions if each.op == "prefix"}
         texts = {str(value) for value in wanted}
-        return sorted(texts | {_beyond(prefix, texts) for prefix in prefixes} | {_beyond("", texts)})
+        return sorted(texts | {_beyond(prefix, texts) for prefix in {"", *prefixes}})
     return _sets(conditions)
 
 
-def _mentioned(condition: Mapping[str, Any]) -> Sequence[Any]:
-    value = condition["value"]
-    return value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+def _mentioned(condition: Condition) -> Sequence[object]:
+    return condition.value if isinstance(condition.value, tuple) else (condition.value,)
 
 
 def _beyond(prefix: str, texts: Iterable[str]) -> str:
@@ -86,20 +78,14 @@ def _beyond(prefix: str, texts: Iterable[str]) -> str:
     return prefix + next(letter for letter in map(chr, range(0x61, 0x110000)) if letter not in taken)
 
 
-def _sets(conditions: Sequence[Mapping[str, Any]]) -> Sequence[FactValue] | None:
-    sizes = {int(each["value"]) for each in conditions if each["op"] in ("size_lt", "size_ge")}
-    named = sorted(
-        {
-            str(value)
-            for each in conditions
-            if each["op"] not in ("size_lt", "size_ge", "exists")
-            for value in _mentioned(each)
-        }
-    )
-    if len(named) > _MAX_SET_VALUES or max(sizes, default=0) > 64:
+def _sets(conditions: Sequence[Condition]) -> Sequence[FactValue] | None:
+    sizes = {cast("int", each.value) for each in conditions if each.op in _SIZES}
+    about_members = [each for each in conditions if each.op not in (*_SIZES, "exists")]
+    named = sorted({str(value) for each in about_members for value in _mentioned(each)})
+    if len(named) > _MAX_SET_VALUES or max(sizes, default=0) > _MAX_SET_SIZE:
         return None
-    found: dict[tuple[str, ...], None] = {}
     lengths = sorted({0, *(size for bound in sizes for size in (bound - 1, bound) if size >= 0)})
+    found: dict[tuple[str, ...], None] = {}
     for count in range(len(named) + 1):
         for chosen in combinations(named, count):
             for length in lengths:

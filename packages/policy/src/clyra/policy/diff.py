@@ -185,8 +185,9 @@ def _changed_waiver(document: Mapping[str, Any], old: Mapping[str, Any], new: Ma
             directions.append(compare_sets(had, has, more_is="weaker") if both else "stricter" if has else "weaker")
             reasons.append(f"{name} changed")
     if (old.get("when") or []) != (new.get("when") or []):
-        held = where_holds(document, old.get("when") or [], new.get("when") or [], today=today)
-        directions.append(held)
+        whens = (new.get("when") or [], old.get("when") or [])
+        # The other way round: a waiver that holds more often is the weaker one.
+        directions.append(where_holds(document, *whens, unknown="ignore", today=today))
         reasons.append("when changed")
     return Change("waiver", new["id"], "changed", joined(directions), tuple(reasons) or ("its texts changed",))
 
@@ -289,9 +290,8 @@ def _changed_checkpoint(
         wider = compare_sets(old["roles"], new["roles"], more_is="weaker")
         directions.append(wider if named else "stricter" if new["roles"] else "weaker")
     if old.get("when") != new.get("when"):
-        held = where_holds(document, old.get("when") or [], new.get("when") or [], today=today)
-        turned: dict[Direction, Direction] = {"weaker": "stricter", "stricter": "weaker"}
-        directions.append(turned.get(held, held))
+        whens = (old.get("when") or [], new.get("when") or [])
+        directions.append(where_holds(document, *whens, unknown="block", today=today))
     names = [name for name in ("at", "approvals", "ttl", "roles", "when") if old.get(name) != new.get(name)]
     return Change("checkpoint", new["id"], "changed", joined(directions), tuple(f"{name} changed" for name in names))
 

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Recorded decisions, decided again under another policy, as far as the record allows.
+
+Evidence holds the facts that the policy of that day asked for, personal ones as keyed digests. A fact that it asked
+for and that is absent was unknown. One that it never asked for may have been anything: then every kind of value that
+matters is tried, and only what comes out alike for all of them is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from clyra.policy._judge import judge
+from clyra.policy._witness import assignments, kinds_of
+from clyra.policy.effect import RANK, Effect
+from clyra.policy.facts import Facts, FactValue, decision_points, declared_facts
+from clyra.policy.rules import RISK_SCORE
+
+if TYPE_CHECKING:
+    from clyra.policy.conditions import Condition
+    from clyra.policy.decision import Decision
+    from clyra.policy.engine import CompiledPolicy
+
+Verdict = Literal["same", "stricter", "weaker", "not decidable"]
+
+_MAX_COMBINATIONS = 2_000
+_NODE = "dbt.node"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What a decision event tells about the facts of its moment.
+
+    Attributes:
+        point: The decision point.
+        day: The day, UTC.
+        scope: Which rules were asked: those of one node, or those of the run.
+        facts: What was known and is told.
+        absent: Facts that were asked for and unknown.
+    """
+
+    point: str
+    day: date
+    scope: Literal["run", "node", "all"]
+    facts: Facts
+    absent: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """A decision under two policies.
+
+    Attributes:
+        verdict: How the new one decides against the old.
+        old: Effect of all rules of the old policy; None where it depends on what is not told.
+        new: That of the new one.
+        untold: Facts that either policy asks for and the record does not tell.
+    """
+
+    verdict: Verdict
+    old: Effect | None
+    new: Effect | None
+    untold: tuple[str, ...]
+
+
+def recorded_of(event: Mapping[str, Any], asked: Callable[[str], Collection[str]] | None) -> Recorded:
+    """What a decision event tells.
+
+    Args:
+        event: A journal event of type ``decision``.
+        asked: The facts that its own policy asks for at a point; None where that policy is not at hand.
+
+    Raises:
+        ValueError: It is no decision of a point that exists.
+    """
+    point = event["point"]
+    if point not in decision_points():
+        raise ValueError(f"no decision point {point!r}")
+    declared = declared_facts()
+    facts: dict[str, FactValue] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in event["facts"].items()
+        if name in declared and not declared[name].personal
+    }
+    told = event["facts"].keys()
+    wanted = set(event["missing"]) | (set() if asked is None else set(asked(point)) - told)
+    unique_id, risk = event.get("unique_id"), event.get("risk")
+    if isinstance(risk, int):
+        facts[RISK_SCORE] = risk
+    if isinstance(unique_id, str):
+        facts[_NODE] = unique_id
+    scope = _scope_of(event, told)
+    # The decision on a run as a whole says nothing about its nodes' facts, which it may have met in several values.
+    absent = frozenset(name for name in wanted if name in declared and (scope != "all" or not _is_node(name)))
+    return Recorded(point, date.fromisoformat(event["occurred_at"][:10]), scope, facts, absent)
+
+
+def replay(recorded: Recorded, old: CompiledPolicy, new: CompiledPolicy) -> Replayed:
+    """Decide a recorded decision again under two policies, over all that the record leaves open."""
+    untold = untold_facts(recorded, [old, new])
+    outcomes = over_untold(
+        recorded,
+        [old, new],
+        lambda facts: tuple(
+            judge(policy, recorded.point, facts, today=recorded.day, scope=recorded.scope) for policy in (old, new)
+        ),
+    )
+    if outcomes is None:
+        return Replayed("not decidable", None, None, untold)
+    pairs = list(outcomes)
+    verdicts = {_verdict(before, after) for before, after in pairs}
+    return Replayed(
+        verdicts.pop() if len(verdicts) == 1 else "not decidable",
+        _one({before.shadow_effect for before, _ in pairs}),
+        _one({after.shadow_effect for _, after in pairs}),
+        untold,
+    )
+
+
+def over_untold(
+    recorded: Recorded, policies: Sequence[CompiledPolicy], decide: Callable[[Facts], T]
+) -> Iterator[T] | None:
+    """What ``decide`` says for every kind of values of the facts that are not told; None where they are too many."""
+    untold = untold_facts(recorded, policies)
+    kinds = kinds_of(each for each in _conditions(recorded, policies) if each.field in untold)
+    combinations = None if kinds is None else assignments(kinds, limit=_MAX_COMBINATIONS)
+    if combinations is None:
+        return None
+    return (decide({**recorded.facts, **assumed}) for assumed in combinations)
+
+
+def untold_facts(recorded: Recorded, policies: Sequence[CompiledPolicy]) -> tuple[str, ...]:
+    """Facts that the policies ask for at this decision, and of which the record says nothing; sorted."""
+    wanted = {each.field for each in _conditions(recorded, policies)} - {RISK_SCORE}
+    return tuple(sorted(wanted - recorded.facts.keys() - recorded.absent))
+
+
+def _conditions(recorded: Recorded, policies: Iterable[CompiledPolicy]) -> Iterator[Condition]:
+    for policy in policies:
+        for rule in policy.rules:
+            if recorded.point not in rule.points or recorded.scope not in ("all", rule.scope):
+                continue
+            items = [*rule.when]
+            for waiver in policy.waivers:
+                if waiver.names(rule):
+                    items += waiver.items_for(rule)
+            for item in items:
+                yield from item
+
+
+def _scope_of(event: Mapping[str, Any], told: Collection[str]) -> Literal["run", "node", "all"]:
+    if event.get("unique_id") is not None:
+        return "node"
+    return "all" if any(_is_node(name) for name in (*told, *event["missing"])) else "run"
+
+
+def _is_node(name: str) -> bool:
+    fact = declared_facts().get(name)
+    return fact is not None and fact.scope == "node"
+
+
+def _verdict(old: Decision, new: Decision) -> Verdict:
+    """Both what all rules say and what those in force say must not be less."""
+    pairs = ((old.shadow_effect, new.shadow_effect), (old.effect, new.effect))
+    if any(RANK[after] < RANK[before] for before, after in pairs):
+        return "weaker"
+    return "stricter" if any(RANK[after] > RANK[before] for before, after in pairs) else "same"
+
+
+def _one(effects: set[Effect]) -> Effect | None:
+    return effects.pop() if len(effects) == 1 else None
