@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT))
 
 from forge.case import Case, decode, document, encode  # noqa: E402  (the toolkit lies beside this script)
-from forge.suites import journal, manifest, merkle, signature, time_log, trust, valid  # noqa: E402
+from forge.suites import approval_bundle, journal, manifest, merkle, risk, signature, time_log, trust, valid  # noqa: E402
 from forge.suites import json as json_suite  # noqa: E402
 from forge.suites import zip as zip_suite  # noqa: E402
 from forge.trust import NAMED  # noqa: E402
@@ -25,10 +25,12 @@ SUMS = ROOT / "SHA256SUMS"
 # Beside the vectors, which wheels leave out: verifiers refuse these keys.
 TEST_KEYS = ROOT.parent / "test-keys.json"
 SUITES: dict[str, Callable[[], Iterator[Case]]] = {
+    "approval_bundle": approval_bundle.cases,
     "journal": journal.cases,
     "json": json_suite.cases,
     "manifest": manifest.cases,
     "merkle": merkle.cases,
+    "risk": risk.cases,
     "signature": signature.cases,
     "time_log": time_log.cases,
     "trust": trust.cases,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""M and X: the manifest, the files it lists, and what follows from both. Level full."""
+"""M and X: the manifest, the files it lists, and what follows from both, risk and approvals apart. Level full."""
 
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
@@ -35,11 +35,9 @@ def cases() -> Iterator[Case]:
     yield from _externals()
     yield from _addresses()
     yield from _anchors()
-    yield from _policy()
     yield from _predicate()
     yield from _lineage()
     yield from _counts()
-    yield from _risk()
 
 
 def _files() -> Iterator[Case]:
@@ -191,24 +189,6 @@ def _writing(verb: str, **members: Any) -> list[Json]:
     return [started(), statement(1_000_000, verb, **members), finished(), closed(4)]
 
 
-def _policy() -> Iterator[Case]:
-    policy = canonical({"name": "warehouse", "rules": [], "version": 3})
-    artifacts = {**lineage_and_nodes(), "artifacts/policy.json": Artifact(policy, "policy")}
-    named = {"name": "warehouse", "version": 3, "sha256": digest(policy), "mode": "enforce", "environment": "prod"}
-    yield bundle_case(
-        "M18a", "policy file is the policy named", bundle(artifacts=artifacts, manifest=put("policy", named))
-    )
-    other = put("policy", {**named, "sha256": "0" * 64})
-    data = bundle(artifacts=artifacts, manifest=other)
-    yield bundle_case("M18b", "policy file is not the policy named", data, "policy_digest", "semantics")
-    nameless = bundle(artifacts=artifacts)
-    yield bundle_case("M18d", "policy file and no policy named", nameless, "policy_digest", "semantics")
-    claimed = {"decision": "decision-1", "jti": "j1", "cert_sha256": ["0" * 64]}
-    approved = bundle(manifest=put("governance/approvals", [claimed]))
-    yield bundle_case("A01", "approval claimed, no certificate", approved, "approval_unproven", "semantics")
-    yield bundle_case("M18c", "policy named, its file not included", bundle(manifest=put("policy", named)))
-
-
 def _predicate() -> Iterator[Case]:
     zeros = "0" * 64
     for letter, member, value in (
@@ -272,38 +252,6 @@ def _counts() -> Iterator[Case]:
         data = bundle(events=events, manifest=put(f"decisions/{member}", tally))
         description = f"decisions.{member} is not the journal's"
         yield bundle_case(f"X11{letter}", description, data, "counts_mismatch", "semantics")
-
-
-def _scored(score: int, band: str, *factors: tuple[str, int, int, int]) -> DocumentEdit:
-    """Return an edit that gives a risk; a factor is its name, weight, count and points."""
-    told = [
-        {"factor": name, "weight": weight, "count": count, "points": points, "asserted": True}
-        for name, weight, count, points in factors
-    ]
-    weights = {name: weight for name, weight, _, _ in factors}
-    inputs = digest(canonical({"method": "clyra-risk/1", "weights": weights, "factors": told}))
-    said = {"score": score, "band": band, "method": "clyra-risk/1", "factors": told, "inputs_sha256": inputs}
-    return put("risk", said)
-
-
-def _risk() -> Iterator[Case]:
-    one, two = ("after_hours", 12, 1, 12), ("unreviewed", 30, 3, 90)
-    for letter, description, edit in (
-        ("a", "score is not the sum", _scored(13, "low", one)),
-        ("b", "score is not capped", _scored(90, "critical", one, two)),
-        ("c", "points are not weight times count", _scored(14, "low", ("after_hours", 12, 1, 14))),
-        ("d", "band is another", _scored(12, "medium", one)),
-        ("e", "factor twice", _scored(24, "low", one, one)),
-    ):
-        yield bundle_case(f"X02{letter}", f"risk: {description}", bundle(manifest=edit), "risk_mismatch", "semantics")
-    for letter, description, edit in (
-        ("p", "one factor", _scored(12, "low", one)),
-        ("q", "capped at 100", _scored(100, "critical", one, two)),
-        ("r", "no factors", _scored(0, "low")),
-        ("s", "upper end of high", _scored(80, "high", ("after_hours", 80, 1, 80))),
-        ("t", "lower end of medium", _scored(25, "medium", ("after_hours", 25, 1, 25))),
-    ):
-        yield bundle_case(f"X02{letter}", f"risk: {description}", bundle(manifest=edit))
 
 
 def _add(name: str, data: bytes) -> Any:

@@ -10,6 +10,7 @@ from forge.case import Case, bundle_case
 from forge.edits import Json, drop, put, rename
 from forge.keys import TestKey, b64
 from forge.log import Log, leaf
+from forge.policy import edited, governed_bundle, policy_document
 from forge.trust import (
     BUNDLE,
     ECDSA,
@@ -145,9 +146,7 @@ def _pins() -> Iterator[Case]:
 
 
 def _policies() -> Iterator[Case]:
-    sha256 = digest(b"policy")
-    policy = {"name": "warehouse", "version": 3, "sha256": sha256, "mode": "enforce", "environment": "prod"}
-    data = bundle(manifest=put("policy", policy))
+    data = governed_bundle()
     pins = {name: trust_file(policies=[pin]) for name, pin in _PINS.items()}
     code = ("policy_not_pinned", "trust")
     yield _case("K05a", "another policy is pinned", pins["other"], *code, data=data)
@@ -155,11 +154,17 @@ def _policies() -> Iterator[Case]:
     yield _case("K05c", "policy pinned for another environment", pins["environment"], *code, data=data)
     yield _case("K05d", "policy pinned for this environment", pins["right"], data=data)
     yield _case("K05e", "no policy may be in force", trust_file(policies=[]), *code, data=data)
+    first = trust_file(policies=[_PINS["other"], _PINS["environment"], _PINS["right"]])
+    yield _case("K05f", "one of several pins fits", first, data=data)
+    apart = trust_file(policies=[_PINS["environment"], {**_PINS["other"], "environments": ["prod"]}])
+    yield _case("K05g", "digest and environment of two pins", apart, *code, data=data)
+    own = governed_bundle(policy=edited(put("enforcement/risk/weights/schema_change", 0)))
+    yield _case("K05h", "bundle brings a weaker policy of its own", pins["right"], *code, data=own)
 
 
 _PINS = {
-    "right": {"sha256": digest(b"policy"), "environments": ["staging", "prod"]},
-    "environment": {"sha256": digest(b"policy"), "environments": ["staging"]},
+    "right": {"sha256": digest(canonical(policy_document())), "environments": ["staging", "prod"]},
+    "environment": {"sha256": digest(canonical(policy_document())), "environments": ["staging"]},
     "other": {"sha256": digest(b"other policy"), "environments": ["prod"]},
 }
 

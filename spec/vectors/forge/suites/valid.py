@@ -23,6 +23,7 @@ from forge.journal import (
     text_digest,
 )
 from forge.keys import TestKey
+from forge.policy import governed_bundle, policy_document
 from forge.suites.manifest import LARGE, LARGE_PATH
 from forge.trust import BUNDLE, ECDSA, LOG, RSA, SECOND, entry, trust_file
 
@@ -108,13 +109,9 @@ def _contents() -> Iterator[Case]:
     stored = Artifact(b"select 1\n", media_type="text/plain", members={"origin": "target/compiled/Orders (new).sql"})
     path = f"artifacts/sha256/{digest(stored.data)}"
     yield _case("V22", "artifact under its digest, with its own name", artifacts={**lineage_and_nodes(), path: stored})
-    policy = Artifact(canonical({"name": "warehouse", "rules": [], "version": 3}), "policy")
-    named = {"name": "warehouse", "version": 3, "sha256": digest(policy.data), "mode": "enforce", "environment": "prod"}
-    pins = {"policies": [{"sha256": digest(policy.data), "environments": ["prod"]}]}
-    artifacts = {**lineage_and_nodes(), "artifacts/policy.json": policy}
-    yield _case(
-        "V23", "policy in force, included and pinned", trust=pins, artifacts=artifacts, manifest=put("policy", named)
-    )
+    pins = {"policies": [{"sha256": digest(canonical(policy_document())), "environments": ["prod"]}]}
+    pinned = {"trust.json": trust_file(**pins)}
+    yield bundle_case("V23", "policy in force, included and pinned", governed_bundle(), files=pinned)
     yield _case("V24", "nobody gave a risk, a payout was named", manifest=put("payout", _payout()))
     governed = {"owners": ["finance"], "frameworks": ["sox"], "legal_hold": True, "classification": "internal"}
     governed |= {"retention_until": "2033-01-31T08:15:04.200000Z", "hot_until": None, "approvals": []}

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The contract in Python: the error tree and the files of ``spec/``; depends on nothing."""
 
-from clyra.spec._resources import anchor_kinds, read_json, schema, spec_folder, verb_writes
+from clyra.spec._resources import anchor_kinds, read_json, schema, spec_folder, verb_class, verb_writes
 from clyra.spec.errors import (
     ApprovalRequiredError,
     BlockedError,
@@ -36,5 +36,6 @@ __all__ = [
     "read_json",
     "schema",
     "spec_folder",
+    "verb_class",
     "verb_writes",
 ]

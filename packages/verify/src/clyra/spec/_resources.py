@@ -63,6 +63,12 @@ def verb_writes(verb: str) -> bool:
     return True if entry is None else bool(entry["writes"])
 
 
+def verb_class(verb: str) -> str | None:
+    """Class of the verb in ``verbs.json``, such as ``read`` or ``ddl``; None where it is not listed."""
+    entry = _verbs().get(verb)
+    return None if entry is None else str(entry["class"])
+
+
 @lru_cache(maxsize=1)
 def _verbs() -> dict[str, dict[str, Any]]:
     return cast("dict[str, dict[str, Any]]", read_json("verbs.json")["verbs"])

@@ -39,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--trust")
         command.add_argument("--trust-sha256")
     bundle.add_argument("--proof")
+    bundle.add_argument("--review")
     bundle.add_argument("--artifacts")
     bundle.add_argument("--at", type=_moment)
     log.add_argument("--since")
@@ -79,6 +80,7 @@ def _verify(given: argparse.Namespace) -> Verification:
         trust=given.trust,
         trust_sha256=given.trust_sha256,
         proof=given.proof,
+        review=given.review,
         artifacts=given.artifacts,
         at=given.at,
     )

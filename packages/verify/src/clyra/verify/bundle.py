@@ -7,19 +7,22 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from clyra.verify import files, semantics
 from clyra.verify._input import PathLike, check_trust, open_file, read_file, read_trust, unreadable
 from clyra.verify._refusal import Refusal
+from clyra.verify.approval import Approval, check_approvals, check_review
 from clyra.verify.container import ENVELOPE, MANIFEST, MAX_BUNDLE_BYTES, SIGSTORE, Container, read_container
 from clyra.verify.envelope import MAX_ENVELOPE_BYTES, Envelope, check_sigstore, parse_envelope
 from clyra.verify.instant import instant_text, seconds_between
 from clyra.verify.journal import Recount, check_journal
 from clyra.verify.log_proof import MAX_PROOF_BYTES, verify_log_proof
 from clyra.verify.note import TreeHead
+from clyra.verify.policy import Policy, check_policy
 from clyra.verify.recovery import check_recovery, find_note
 from clyra.verify.result import Verification
+from clyra.verify.risk import check_risk
 from clyra.verify.signers import (
     SignatureTime,
     Signed,
@@ -41,6 +44,7 @@ def verify_bundle(
     trust: PathLike | bytes | None = None,
     trust_sha256: str | None = None,
     proof: PathLike | bytes | None = None,
+    review: PathLike | bytes | None = None,
     artifacts: PathLike | None = None,
     at: datetime | None = None,
     environ: Mapping[str, str] | None = None,
@@ -55,6 +59,7 @@ def verify_bundle(
         trust: The trust file; where None, ``CLYRA_TRUST`` or the project of the working directory name it.
         trust_sha256: Lower-case hex SHA-256 that the trust file must have.
         proof: Proof that the log has the bundle; where None, ``<bundle_id>.tlog-proof`` beside the bundle.
+        review: Certificate of an emergency's review; where None, ``<bundle_id>.review.dsse.json`` beside the bundle.
         artifacts: Folder with the bytes of external files and references.
         at: The moment to judge by, now where None.
         environ: Environment variables, the process's where None.
@@ -69,29 +74,48 @@ def verify_bundle(
     trust_data, result.trust_source, result.trust_path = read_trust(trust, environ, cwd, beside=folder)
     moment = instant_text(at or datetime.now(UTC))
     with open_file(source) as file:
-        checks = _Checks(result, file, folder, moment)
+        checks = _Checks(result, file, _Beside(folder, proof, review), moment)
         try:
             # The stage that refuses has noted it in the result.
             with suppress(Refusal):
-                checks.run(trust_data, trust_sha256, proof, None if artifacts is None else os.fspath(artifacts))
+                checks.run(trust_data, trust_sha256, None if artifacts is None else os.fspath(artifacts))
         except OSError as exc:
             raise unreadable(exc) from exc
     return result
 
 
+class _Beside(NamedTuple):
+    """What belongs to a bundle and came after it: given, or found in the bundle's folder under its id."""
+
+    folder: str | None
+    proof: PathLike | bytes | None
+    review: PathLike | bytes | None
+
+    def read_proof(self, bundle_id: str) -> bytes | None:
+        return self._read(self.proof, f"{bundle_id}.tlog-proof", MAX_PROOF_BYTES)
+
+    def read_review(self, bundle_id: str) -> bytes | None:
+        return self._read(self.review, f"{bundle_id}.review.dsse.json", MAX_ENVELOPE_BYTES)
+
+    def _read(self, given: PathLike | bytes | None, name: str, limit: int) -> bytes | None:
+        if given is None and self.folder is not None:
+            path = os.path.join(self.folder, name)
+            given = path if os.path.isfile(path) else None
+        # One byte more than allowed, so that too long is seen as such.
+        return None if given is None else read_file(given, limit + 1)
+
+
 class _Checks:
     """The stages of one verification, which share what earlier ones have proved."""
 
-    def __init__(self, result: Verification, file: BinaryIO, folder: str | None, at: str) -> None:
+    def __init__(self, result: Verification, file: BinaryIO, beside: _Beside, at: str) -> None:
         self._result = result
         self._file = file
-        self._folder = folder
+        self._beside = beside
         self._at = at
         self._trust: Trust | None = None
 
-    def run(
-        self, trust: bytes | None, trust_sha256: str | None, proof: PathLike | bytes | None, artifacts: str | None
-    ) -> None:
+    def run(self, trust: bytes | None, trust_sha256: str | None, artifacts: str | None) -> None:
         result = self._result
         size = self._file.seek(0, os.SEEK_END)
         with result.checking("input"):
@@ -119,7 +143,7 @@ class _Checks:
         with result.checking("journal"):
             recount = self._check_journal(container, envelope)
         with result.checking("log"):
-            self._check_log(proof)
+            self._check_log()
         with result.checking("semantics"):
             self._check_semantics(container, recount)
 
@@ -189,9 +213,9 @@ class _Checks:
         check_recovery(manifest, recount, note, keyids, self._trust)
         return recount
 
-    def _check_log(self, proof: PathLike | bytes | None) -> None:
+    def _check_log(self) -> None:
         result, trust, manifest = self._result, self._trust, self._manifest
-        data = self._find_proof(proof, manifest["bundle_id"])
+        data = self._beside.read_proof(manifest["bundle_id"])
         if data is not None:
             assert result.manifest_sha256 is not None
             result.log = verify_log_proof(data, manifest, result.manifest_sha256, trust)
@@ -202,23 +226,35 @@ class _Checks:
         else:
             raise Refusal("attestation_missing", "the trust file requires a proof that the log has this bundle")
 
-    def _find_proof(self, proof: PathLike | bytes | None, bundle_id: str) -> bytes | None:
-        if proof is None and self._folder is not None:
-            beside = os.path.join(self._folder, f"{bundle_id}.tlog-proof")
-            proof = beside if os.path.isfile(beside) else None
-        # One byte more than allowed, so that too long is seen as such.
-        return None if proof is None else read_file(proof, MAX_PROOF_BYTES + 1)
-
     def _check_semantics(self, container: Container, recount: Recount) -> None:
         manifest = self._manifest
-        semantics.check_policy(manifest)
-        semantics.check_approvals(manifest)
+        policy = check_policy(manifest, container, recount)
+        approvals = check_approvals(manifest, container, policy, recount, self._trust)
+        if approvals and policy is not None:
+            self._note_approvals(approvals, policy)
         semantics.check_counts(manifest, recount)
         unavailable = semantics.check_anchors(manifest, recount)
         if unavailable:
             self._result.warn("anchor_unavailable", "semantics", "; ".join(unavailable))
-        semantics.check_risk(manifest["risk"])
+        check_risk(manifest, policy, recount)
         semantics.check_lineage_files(manifest, container)
+
+    def _note_approvals(self, approvals: list[Approval], policy: Policy) -> None:
+        """Note what is proved; without a trust file that is nothing, and reviews are not evaluated either."""
+        result, trust = self._result, self._trust
+        bodies = [body for approval in approvals for body in approval.certificates]
+        if any(approval.break_glass for approval in approvals):
+            assert result.manifest_sha256 is not None
+            review = self._beside.read_review(self._manifest["bundle_id"])
+            if review is None or trust is None:
+                result.warn("break_glass_unreviewed", "semantics", "an emergency approval has no review that counts")
+            else:
+                sha256 = result.manifest_sha256
+                bodies.append(check_review(review, approvals, self._manifest, sha256, policy, trust))
+        if any(body["method"] == "oidc" for body in bodies):
+            result.warn("approval_unchecked", "semantics", "an approval rests on an identity provider's word")
+        if trust is not None:
+            result.approvals = approvals
 
     @property
     def _manifest(self) -> Mapping[str, Any]:

@@ -57,7 +57,8 @@ Verifier = Callable[[Sequence[str], Path], Answer]
 
 
 SUITES = (
-    "valid", "zip", "json", "manifest", "journal", "merkle", "signature", "time_log", "trust", "approval", "receipt",
+    "valid", "zip", "json", "manifest", "journal", "merkle", "signature", "time_log", "trust", "risk",
+    "approval_bundle", "receipt",
 )  # fmt: skip
 
 

@@ -19,7 +19,12 @@ def instant_text(moment: datetime) -> str:
 
 def seconds_between(earlier: str, later: str) -> float:
     """Seconds from one instant to another, negative where they are the other way round."""
-    return (_microseconds(later) - _microseconds(earlier)) / 1e6
+    return microseconds_between(earlier, later) / 1e6
+
+
+def microseconds_between(earlier: str, later: str) -> int:
+    """Microseconds from one instant to another, negative where they are the other way round."""
+    return _microseconds(later) - _microseconds(earlier)
 
 
 def _microseconds(instant: str) -> int:

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The journal: form, chain, order and times of its lines, its trees, and what its counts are (stage ``journal``).
 
-One pass over the lines. Memory grows with the journal only where event ids do not ascend: each must occur once, and
-ids that ascend need no memory of those before.
+One pass over the lines. Memory grows with the number of decisions, and with the journal only where event ids do not
+ascend: each must occur once, and ids that ascend need no memory of those before.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from clyra.spec import schema, verb_writes
@@ -46,12 +46,20 @@ class Recovery(NamedTuple):
 
 
 class Recount(NamedTuple):
-    """What a pass over the journal found: counts as ``spec/def/def_v0.md`` defines them, and recoveries."""
+    """What a pass over the journal found: counts as ``spec/def/def_v0.md`` defines them, and events that say why."""
 
     counts: Mapping[str, int]
     decisions: Mapping[str, int]
     recoveries: Sequence[Recovery]
     prefix_root: bytes | None
+    started: Mapping[str, Any]
+    """The event ``run.started``."""
+    verbs: frozenset[str]
+    """Of the ``statement`` events."""
+    decided: Sequence[Mapping[str, Any]]
+    """The ``decision`` events."""
+    used: Sequence[Mapping[str, Any]]
+    """The ``approval.used`` events."""
 
 
 # The captured members of a line; type and counted members; the whole event where it was parsed.
@@ -79,6 +87,16 @@ def check_journal(container: Container, manifest: Mapping[str, Any], prefix_size
         return _Pass(manifest, prefix_size, _ascending()).run(container)
     except _NotAscending:
         return _Pass(manifest, prefix_size, _in_a_set()).run(container)
+
+
+def nodes_that_ran(container: Container) -> Iterator[Mapping[str, Any]]:
+    """The ``node.finished`` events, those that dbt skipped left out, of a journal that :func:`check_journal` passed."""
+    for line in container.lines(JOURNAL, MAX_LINE_BYTES):
+        # Most lines are of other types. The words may also stand in a member of another event: only parsing tells.
+        if b'"type":"node.finished"' in line:
+            event: Any = read_canonical(line[:-1])
+            if event["type"] == "node.finished" and event["status"] != "skipped":
+                yield event
 
 
 def _ascending() -> Callable[[bytes], bool]:
@@ -124,6 +142,8 @@ class _Pass:
         self._tally: dict[tuple[bytes | str, ...], int] = {}
         self._decisions = dict.fromkeys(_DECISIONS, 0)
         self._recoveries: list[Recovery] = []
+        self._started: Mapping[str, Any] = {}
+        self._kept: dict[str, list[Mapping[str, Any]]] = {"decision": [], "approval.used": []}
 
     def run(self, container: Container) -> Recount:
         read, tally, tree = self._reader.read, self._tally, self._tree
@@ -139,7 +159,20 @@ class _Pass:
             if event is not None:
                 self._note(event, number)
         self._check_end()
-        return Recount(_run_counts(tally), self._decisions, self._recoveries, self._prefix_root)
+        return self._recount()
+
+    def _recount(self) -> Recount:
+        verbs = {words[1] for words in self._tally if words[0] == "statement"}
+        return Recount(
+            _run_counts(self._tally),
+            self._decisions,
+            self._recoveries,
+            self._prefix_root,
+            self._started,
+            frozenset(verb.decode() for verb in verbs if isinstance(verb, bytes)),
+            self._kept["decision"],
+            self._kept["approval.used"],
+        )
 
     def _check_chain(self, number: int, event_id: bytes, occurred_at: bytes, prev: bytes, seq: bytes) -> None:
         if not self._is_new(event_id):
@@ -155,7 +188,11 @@ class _Pass:
         self._latest = occurred_at
 
     def _note(self, event: Mapping[str, Any], number: int) -> None:
+        if event["type"] in self._kept:
+            self._kept[event["type"]].append(event)
         match event["type"]:
+            case "run.started":
+                self._started = event
             case "decision":
                 self._decisions[event["decision"]] += 1
                 self._decisions["waived"] += sum(rule["state"] == "waived" for rule in event["rules"])

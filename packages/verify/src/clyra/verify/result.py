@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from clyra.verify._refusal import Refusal, error_for
+from clyra.verify.approval import Approval
 from clyra.verify.files import Supplied
 from clyra.verify.log_proof import LogEntry
 from clyra.verify.signers import SignatureTime, Signed
@@ -68,6 +69,8 @@ class Verification:
     externals: Supplied = _NOTHING
     references: Supplied = _NOTHING
     log: LogEntry | None = None
+    approvals: list[Approval] = field(default_factory=list)
+    """What certificates prove; empty without a trust file. Of an invalid bundle nothing is told."""
 
     @property
     def verdict(self) -> Verdict:
@@ -127,7 +130,7 @@ class Verification:
                 for signed, time in self.signers
             ],
             "capture": self.manifest["run"]["capture"] if self.manifest else None,
-            "approvals": [],
+            "approvals": [approval.as_dict() for approval in self.approvals if self.code is None],
             "externals": self.externals._asdict(),
             "references": self.references._asdict(),
             "log": self._log(),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a bundle says against what it holds (stage ``semantics``)."""
+"""What a bundle says against what it holds: counts, anchors, lineage (stage ``semantics``)."""
 
 from __future__ import annotations
 
@@ -14,31 +14,6 @@ from clyra.verify.journal import Recount
 from clyra.verify.schema import check_schema
 
 MAX_LINEAGE_BYTES = 32 * 1024 * 1024
-# Bands of clyra-risk/1: the lowest score of each.
-_BANDS = ((81, "critical"), (50, "high"), (25, "medium"), (0, "low"))
-_MAX_SCORE = 100
-
-
-def check_policy(manifest: Mapping[str, Any]) -> None:
-    """Check that a policy file in the bundle is the policy that the manifest names.
-
-    Raises:
-        Refusal: ``policy_digest``.
-    """
-    named = manifest["policy"]["sha256"] if manifest["policy"] is not None else None
-    for entry in manifest["files"]:
-        if entry["role"] == "policy" and entry["sha256"] != named:
-            raise Refusal("policy_digest", f"{entry['path']!r} is not the canonical form of the policy that is named")
-
-
-def check_approvals(manifest: Mapping[str, Any]) -> None:
-    """Refuse every claim of an approval: this version cannot check certificates, and a claim alone proves nothing.
-
-    Raises:
-        Refusal: ``approval_unproven``.
-    """
-    if manifest["governance"]["approvals"]:
-        raise Refusal("approval_unproven", "an approval is claimed and this verifier cannot check its certificates yet")
 
 
 def check_counts(manifest: Mapping[str, Any], recount: Recount) -> None:
@@ -74,28 +49,6 @@ def check_anchors(manifest: Mapping[str, Any], recount: Recount) -> list[str]:
         elif anchor_kinds(anchor["system"]):
             unavailable.append(f"{anchor['system']}: anchors are supported and said not to be")
     return unavailable
-
-
-def check_risk(risk: Mapping[str, Any] | None) -> None:
-    """Check the arithmetic of a risk score: points, their capped sum, the band.
-
-    Raises:
-        Refusal: ``risk_mismatch``.
-    """
-    if risk is None:
-        return
-    names = [factor["factor"] for factor in risk["factors"]]
-    if len(set(names)) != len(names):
-        raise Refusal("risk_mismatch", "a risk factor is there twice")
-    for factor in risk["factors"]:
-        if factor["points"] != factor["weight"] * factor["count"]:
-            raise Refusal("risk_mismatch", f"the points of {factor['factor']} are not weight times count")
-    score = min(_MAX_SCORE, sum(factor["points"] for factor in risk["factors"]))
-    if risk["score"] != score:
-        raise Refusal("risk_mismatch", f"the risk score is {risk['score']}, its factors give {score}")
-    band = next(name for lowest, name in _BANDS if score >= lowest)
-    if risk["band"] != band:
-        raise Refusal("risk_mismatch", f"the risk band is {risk['band']}, the score {score} is {band}")
 
 
 def check_lineage_files(manifest: Mapping[str, Any], container: Container) -> None:

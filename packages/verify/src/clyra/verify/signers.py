@@ -32,21 +32,26 @@ def verified_signatures(envelope: Envelope, trust: Trust) -> tuple[list[Signed],
     faults: list[Refusal] = []
     for number, signature in enumerate(envelope.signatures):
         try:
-            signed.append(Signed(number, _key_of(signature, envelope.pae, trust)))
+            signed.append(Signed(number, signing_key(signature, envelope.pae, trust, "bundle")))
         except Refusal as fault:
             faults.append(fault)
     return signed, faults
 
 
-def _key_of(signature: EnvelopeSignature, message: bytes, trust: Trust) -> TrustKey:
+def signing_key(signature: EnvelopeSignature, message: bytes, trust: Trust, role: str) -> TrustKey:
+    """The key of the trust file that made this signature over ``message``, which must be of the role.
+
+    Raises:
+        Refusal: ``key_role``, ``signature_invalid`` or ``key_unknown``.
+    """
     named = trust.keys.get(signature.keyid)
     for key in trust.keys.values() if named is None else (named,):
         try:
             verify_signature(key.alg, key.spki, signature.signature, message)
         except Refusal:
             continue
-        if key.role != "bundle":
-            raise Refusal("key_role", f"the key {key.keyid} has the role {key.role}, a bundle is signed by role bundle")
+        if key.role != role:
+            raise Refusal("key_role", f"the key {key.keyid} has the role {key.role}, expected the role {role}")
         return key
     if named is not None:
         raise Refusal("signature_invalid", f"the signature does not verify under {named.keyid}, the key that it names")
@@ -61,14 +66,19 @@ def trusted_signatures(
     faults: list[Refusal] = []
     for signature in signed:
         try:
-            _check_key(signature.key, times[signature.number], manifest)
+            check_key(signature.key, times[signature.number], manifest)
             trusted.append(signature)
         except Refusal as fault:
             faults.append(fault)
     return trusted, faults
 
 
-def _check_key(key: TrustKey, time: SignatureTime, manifest: Mapping[str, Any]) -> None:
+def check_key(key: TrustKey, time: SignatureTime, manifest: Mapping[str, Any]) -> None:
+    """Check that a key may sign for this bundle, and could at that time.
+
+    Raises:
+        Refusal: ``key_scope``, ``key_not_yet_valid``, ``key_expired`` or ``key_revoked``.
+    """
     if key.tenants is not None and manifest["tenant"] not in key.tenants:
         raise Refusal("key_scope", f"the key {key.keyid} may not sign for the tenant {manifest['tenant']}")
     if key.specs is not None and manifest["spec"] not in key.specs:
