@@ -78,7 +78,7 @@ class SchemaWalk:
             name = schema["$ref"].removeprefix(_REF)
             schema = self._defs[name]
         if self._canonical and name in ("duration", "duration_or_null") and type(value) is int:
-            return value if value >= 0 else self._fault("policy_duration", path, value, "a duration", "")
+            return value if value > 0 else self._fault("policy_duration", path, value, "a duration", "")
         if not self._has_type(value, schema, name, path):
             return _ABSENT
         if isinstance(value, dict):
@@ -160,7 +160,8 @@ class SchemaWalk:
         if _pattern(names["pattern"]).search(key):
             return True
         expected = f"{self._described(names)}, such as {quoted(names['examples'][0])}"
-        self._add("policy_value", f"the name {quoted(key)} is not allowed; expected {expected}", (*path, key), on_key=True)
+        message = f"the name {quoted(key)} is not allowed; expected {expected}"
+        self._add("policy_value", message, (*path, key), on_key=True)
         return False
 
     def _homes_of(self, key: str) -> list[str]:
@@ -201,7 +202,7 @@ class SchemaWalk:
     def _scalar(self, value: Any, schema: Schema, name: str, path: Path) -> Any:
         if "const" in schema and (value != schema["const"] or type(value) is not type(schema["const"])):
             return self._fault("policy_value", path, value, quoted(schema["const"]), "")
-        if "enum" in schema and not any(value is word or (value == word and type(value) is str) for word in schema["enum"]):
+        if "enum" in schema and not any(value == word and type(value) is type(word) for word in schema["enum"]):
             return self._not_one_of(value, schema["enum"], path)
         if type(value) is int:
             low, high = schema.get("minimum"), schema.get("maximum")

@@ -27,7 +27,7 @@ _END = (yaml.MappingEndEvent, yaml.SequenceEndEvent)
 _ADVICE = {
     "mapping values are not allowed": 'a ": " stands where none can; put the value in quotes, or begin a new line',
     "did not find expected key": "this line does not fit the lines above it; give keys of one mapping one indentation",
-    "did not find expected '-' indicator": "this line does not fit the list above it; begin each item with - in one column",
+    "did not find expected '-' indicator": "this line does not fit the list above it; begin its items with - in one column",
     "could not find expected ':'": 'a key without ": " after it',
     "found character that cannot start any token": "a value cannot start with this character; put it in quotes",
     "found unexpected end of stream": "a quote that is opened here is never closed",
@@ -239,7 +239,7 @@ class _Reader:
 
 def _place(event: yaml.Event) -> tuple[int, int]:
     mark = event.start_mark
-    return mark.line + 1, mark.column + 1
+    return (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
 
 
 def _place_after(text: str) -> tuple[int, int]:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Durations, times of day and dates as a policy writes them.
 
-``250ms 60s 15m 24h 90d 6y``: a whole number and one unit. A year is 366 days, so that a period of years is never
-shorter than the calendar's.
+``250ms 60s 15m 24h 90d 6y``: a whole number above zero and one unit. A year is 366 days, so that a period of years is
+never shorter than the calendar's.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from datetime import date
 UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "y": 366 * 86_400_000}
 MAX_MS = 200 * UNITS_MS["y"]
 
-_DURATION = re.compile(r"(0|[1-9][0-9]{0,14})(ms|[smhdy])")
+_DURATION = re.compile(r"([1-9][0-9]{0,14})(ms|[smhdy])")
 _TIME = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
@@ -28,9 +28,9 @@ def milliseconds(text: str) -> int | None:
 
 
 def duration_text(value_ms: int) -> str:
-    """The duration as a person writes it, in the largest unit that divides it; years only where nothing else fits."""
+    """The duration as a person writes it, in the largest unit up to days that divides it."""
     for unit in ("d", "h", "m", "s"):
-        if value_ms and value_ms % UNITS_MS[unit] == 0:
+        if value_ms % UNITS_MS[unit] == 0:
             return f"{value_ms // UNITS_MS[unit]}{unit}"
     return f"{value_ms}ms"
 

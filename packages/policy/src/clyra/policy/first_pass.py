@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from clyra.policy.environment import Environment
+from clyra.policy.environment import UNKNOWN, Environment
+from clyra.policy.source import Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,4 +25,37 @@ class FirstPass:
 
 def first_pass(data: bytes) -> FirstPass:
     """What the events of the policy file's parser say up to the first error; never raises."""
-    raise NotImplementedError
+    from clyra.policy._yaml import read_yaml
+
+    return first_pass_of(read_yaml(data, ""))
+
+
+def first_pass_of(source: Source) -> FirstPass:
+    """The same of a source that was read already.
+
+    A mode that is there and is not ``shadow`` counts as ``enforce``: somebody wanted something.
+    """
+    document = source.document if isinstance(source.document, dict) else {}
+    requires = document.get("requires")
+    environments = document.get("environments")
+    found = environments if isinstance(environments, dict) else {}
+    return FirstPass(
+        requires=requires if isinstance(requires, str) else None,
+        environments={name: _environment(name, entry) for name, entry in found.items() if name != UNKNOWN},
+        complete=source.complete,
+    )
+
+
+def _environment(name: str, entry: object) -> Environment:
+    members = entry if isinstance(entry, dict) else {}
+    targets = members.get("targets", [])
+    if isinstance(targets, str):
+        targets = targets.replace(",", " ").split()
+    production = members.get("production", False)
+    return Environment(
+        name=name,
+        mode="shadow" if members.get("mode", "shadow") == "shadow" else "enforce",
+        production=production if isinstance(production, bool) else None,
+        change_freeze=members.get("change_freeze") is True,
+        targets=tuple(target for target in targets if isinstance(target, str)) if isinstance(targets, list) else (),
+    )
