@@ -11,12 +11,22 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from clyra.evidence.governance import (
+    NO_NOTES,
+    Certificate,
+    Decision,
+    Pause,
+    PolicyNotes,
+    approvals_of,
+    decision_of,
+    pause_of,
+    risk_of,
+)
 from clyra.evidence.summary import (
     GOOD,
     Anchor,
     Build,
     Change,
-    Decision,
     Incident,
     Listed,
     NodeRun,
@@ -33,7 +43,8 @@ from clyra.spec import read_json, verb_writes
 class _Gathered:
     """Running totals over the events of a journal."""
 
-    def __init__(self) -> None:
+    def __init__(self, notes: PolicyNotes) -> None:
+        self.notes = notes
         self.started: Mapping[str, Any] = {}
         self.recovered: Mapping[str, Any] | None = None
         self.events = 0
@@ -44,6 +55,8 @@ class _Gathered:
         self.change_failed: Counter[str | None] = Counter()
         self.finished: list[Mapping[str, Any]] = []
         self.decisions: list[Decision] = []
+        self.used: list[Mapping[str, Any]] = []
+        self.pauses: list[Pause] = []
         self.incidents: list[Incident] = []
 
     def add(self, event: Mapping[str, Any]) -> None:
@@ -58,8 +71,12 @@ class _Gathered:
         elif kind == "run.recovered":
             self.recovered = event
         elif kind == "decision":
-            self.decisions.append(_decision(event))
-        elif kind in ("run.error", "recorder.degraded", "hook.finished"):
+            self.decisions.append(decision_of(event, self.notes))
+        elif kind == "approval.used":
+            self.used.append(event)
+        elif kind.startswith("checkpoint."):
+            self.pauses.append(pause_of(event))
+        elif kind in ("run.error", "recorder.degraded", "hook.finished", "approval.refused"):
             self._add_incident(kind, event)
 
     def _add_statement(self, event: Mapping[str, Any]) -> None:
@@ -82,6 +99,8 @@ class _Gathered:
         if kind == "run.error":
             where = f" in {event['unique_id']}" if "unique_id" in event else ""
             self.incidents.append(Incident("error", f"{event['code']}{where}", at))
+        elif kind == "approval.refused":
+            self.incidents.append(Incident("token refused", str(event["code"]), at))
         elif kind == "recorder.degraded":
             what = f"{event['part']}: {event['code']} ({event['count']} times)"
             self.incidents.append(Incident("not recorded", what, at))
@@ -96,6 +115,8 @@ def summarize(
     manifest_sha256: str,
     keyids: Sequence[str],
     described: Sequence[Mapping[str, Any]] = (),
+    notes: PolicyNotes = NO_NOTES,
+    certificates: Mapping[str, Certificate] | None = None,
 ) -> Summary:
     """The summary of a manifest and its journal.
 
@@ -105,11 +126,13 @@ def summarize(
         manifest_sha256: Hex SHA-256 of the manifest's bytes.
         keyids: Key ids that the signatures hint at.
         described: The nodes of the artifact ``nodes.json``.
+        notes: What the bundle's policy says about its rules.
+        certificates: Approval certificates of the bundle by their digests.
 
     Raises:
         KeyError: A member is absent. Also TypeError, ValueError, AttributeError where one is of another kind.
     """
-    gathered = _Gathered()
+    gathered = _Gathered(notes)
     for event in events:
         gathered.add(event)
     run, started, counts = manifest["run"], gathered.started, manifest["run"]["counts"]
@@ -140,7 +163,7 @@ def summarize(
         recorder_us=_int_or_none(manifest["metrics"].get("recorder_us")),
         build=_build(run["git"], started["build"]),
         policy=manifest["policy"] and _scalars(manifest["policy"]),
-        risk=manifest["risk"] and _scalars({name: manifest["risk"][name] for name in ("score", "band", "method")}),
+        risk=risk_of(manifest["risk"]),
         events=gathered.events,
         statements=_statements(gathered.verbs),
         changes=_changes(gathered),
@@ -148,6 +171,8 @@ def summarize(
         nodes_by_status=dict(Counter(node.status for node in nodes if node.batch_id is None)),
         tests=OutcomeCounts(*(int(counts[f"tests_{name}"]) for name in ("passed", "failed", "warned", "not_run"))),
         decisions=tuple(gathered.decisions),
+        approvals=approvals_of(manifest, gathered.used, certificates or {}),
+        pauses=tuple(gathered.pauses),
         incidents=tuple(gathered.incidents),
         anchors=tuple(_anchor(each) for each in manifest["anchors"]),
         recovery=_recovery(gathered.recovered, run),
@@ -210,17 +235,6 @@ def _changes(gathered: _Gathered) -> tuple[Change, ...]:
             failed=gathered.change_failed[unique_id],
         )
         for unique_id, verbs in gathered.changes.items()
-    )
-
-
-def _decision(event: Mapping[str, Any]) -> Decision:
-    return Decision(
-        point=_text(event["point"]),
-        mode=_text(event["mode"]),
-        decision=_text(event["decision"]),
-        code=_text_or_none(event.get("code")),
-        unique_id=_text_or_none(event.get("unique_id")),
-        rules=tuple(str(rule["id"]) for rule in event["rules"]),
     )
 
 

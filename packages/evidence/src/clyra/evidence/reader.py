@@ -99,7 +99,7 @@ class Bundle:
         Raises:
             FormatError: The artifact is of another shape (``bundle_unreadable``).
         """
-        name = self._first_of_role("lineage")
+        name = next((name for _, name in self._of_role("lineage")), None)
         if name is None:
             return None
         document = _json_object(self.read(name), name)
@@ -135,8 +135,15 @@ class Bundle:
     def _summary(self) -> Summary:
         # As with the archive: who only writes does not pay for it.
         from clyra.evidence._summarize import summarize
+        from clyra.evidence.governance import NO_NOTES, read_certificate, read_policy_notes
 
         try:
+            certificates = {
+                digest: found
+                for digest, name in self._of_role("approval_certificate")
+                if (found := read_certificate(digest, self.read(name))) is not None
+            }
+            policies = [name for _, name in self._of_role("policy")]
             described = orjson.loads(self.read(NODES))["nodes"] if NODES in self.names else []
             return summarize(
                 self.manifest,
@@ -144,6 +151,8 @@ class Bundle:
                 manifest_sha256=self.manifest_sha256,
                 keyids=self.keyids,
                 described=described,
+                notes=read_policy_notes(self.read(policies[0])) if policies else NO_NOTES,
+                certificates=certificates,
             )
         except _SHAPE_ERRORS as exc:
             raise _unreadable(self.path, "its manifest or journal is not what the format says; verify it") from exc
@@ -171,12 +180,12 @@ class Bundle:
 
         return render_card(self.summary())
 
-    def _first_of_role(self, role: str) -> str | None:
+    def _of_role(self, role: str) -> Iterator[tuple[str, str]]:
+        """Digest, as the manifest gives it, and name of the files of a role that the bundle holds."""
         files = self.manifest.get("files")
         for entry in files if isinstance(files, list) else ():
             if isinstance(entry, dict) and entry.get("role") == role and entry.get("path") in self.names:
-                return str(entry["path"])
-        return None
+                yield str(entry.get("sha256")), str(entry["path"])
 
     @contextmanager
     def _opened(self) -> Iterator[ZipFile]:

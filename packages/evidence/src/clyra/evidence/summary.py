@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from clyra.evidence.governance import Approval, Decision, Pause, Risk
+
 TESTS = frozenset(("test", "unit_test"))
 FAILED = frozenset(("error", "fail", "runtime_error"))
 GOOD = frozenset(("success", "pass"))
@@ -131,18 +133,6 @@ class Listed:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
-    """What a gate decided."""
-
-    point: str
-    mode: str
-    decision: str
-    code: str | None
-    unique_id: str | None
-    rules: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Incident:
     """Something that went wrong outside of a node: a failed hook, an error by code, a part that was not recorded."""
 
@@ -191,7 +181,7 @@ class Summary:
     recorder_us: int | None
     build: Build
     policy: Mapping[str, str | int] | None
-    risk: Mapping[str, str | int] | None
+    risk: Risk | None
     events: int
     statements: tuple[VerbCount, ...]
     changes: tuple[Change, ...]
@@ -199,6 +189,8 @@ class Summary:
     nodes_by_status: Mapping[str, int]
     tests: OutcomeCounts
     decisions: tuple[Decision, ...]
+    approvals: tuple[Approval, ...]
+    pauses: tuple[Pause, ...]
     incidents: tuple[Incident, ...]
     anchors: tuple[Anchor, ...]
     recovery: Recovery | None

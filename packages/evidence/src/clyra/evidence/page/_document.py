@@ -10,8 +10,9 @@ from hashlib import sha256
 from importlib.resources import files
 from typing import Any
 
+from clyra.evidence.page import _governance as governance
 from clyra.evidence.page import _sections as parts
-from clyra.evidence.page._lineage import lineage_figure
+from clyra.evidence.page._lineage import lineage_figure, trust_note
 from clyra.evidence.page._markup import Markup, element, join, text
 from clyra.evidence.page._recipe import recipe, verify_command
 from clyra.evidence.page._timeline import timeline
@@ -44,7 +45,7 @@ def render_page(bundle: Bundle, verification: Mapping[str, Any] | None) -> str:
         "main",
         verdict(verification),
         parts.numbers(summary),
-        *_run_sections(bundle, summary),
+        *_run_sections(bundle, summary, verification),
         *_proof_sections(bundle, summary, verification),
     )
     body = element("body", _header(summary), main, _footer(bundle, summary))
@@ -77,8 +78,8 @@ def _header(summary: Summary) -> Markup:
     )
 
 
-def _run_sections(bundle: Bundle, summary: Summary) -> list[Markup | None]:
-    wrong, tested, decided = parts.incidents(summary), parts.tests(summary), parts.decisions(summary)
+def _run_sections(bundle: Bundle, summary: Summary, verification: Mapping[str, Any] | None) -> list[Markup | None]:
+    wrong, tested = parts.incidents(summary), parts.tests(summary)
     slow = ", ".join(f"{node.name} {duration(node.execution_us)}" for node in parts.slowest(summary))
     begin_us, end_us = at_us(summary.created_at), at_us(summary.closed_at)
     lineage = bundle.lineage
@@ -87,6 +88,7 @@ def _run_sections(bundle: Bundle, summary: Summary) -> list[Markup | None]:
             "run", "The run", "Who called what, and when. The clock is the recorder's.", parts.run_facts(summary)
         ),
         wrong and parts.section("incidents", "What went wrong", "Failed nodes, errors, and gaps in the record.", wrong),
+        *_governed_sections(summary, verification),
         parts.section("changes", "What changed", "Nodes that sent statements which write.", parts.changes(summary)),
     ]
     if summary.nodes:
@@ -99,7 +101,7 @@ def _run_sections(bundle: Bundle, summary: Summary) -> list[Markup | None]:
     if lineage and lineage.nodes:
         figure = element("div", lineage_figure(lineage, summary.nodes), class_="scroll", **_region("Lineage"))
         note = "What reads from what, left to right, as this run went. Tests stand on what they test."
-        sections.append(parts.section("lineage", "Lineage", note, figure))
+        sections.append(parts.section("lineage", "Lineage", note, figure, trust_note(lineage, summary.nodes)))
     sections += [
         tested and parts.section("tests", "Tests", "Those that did not pass are named.", tested),
         parts.section(
@@ -110,9 +112,20 @@ def _run_sections(bundle: Bundle, summary: Summary) -> list[Markup | None]:
         )
         if summary.nodes
         else None,
-        decided and parts.section("decisions", "Decisions", "What the policy's gates decided.", decided),
     ]
     return sections
+
+
+def _governed_sections(summary: Summary, verification: Mapping[str, Any] | None) -> list[Markup | None]:
+    decided, scored = governance.decisions(summary), governance.risk(summary)
+    approved = governance.approvals(summary, verification)
+    approved_note = "Who let pass what the policy stops. A person is proved only by a verified certificate."
+    scored_note = "Points are weight × count, at most 100. Verifiers count again from the record."
+    return [
+        decided and parts.section("decisions", "Decisions", "What the policy's gates decided.", decided),
+        approved and parts.section("approvals", "Approvals", approved_note, approved),
+        scored and parts.section("risk", "Risk", scored_note, scored),
+    ]
 
 
 def _proof_sections(bundle: Bundle, summary: Summary, verification: Mapping[str, Any] | None) -> list[Markup]:

@@ -23,9 +23,10 @@ _WIDTH = 920
 _SCALED_WIDTH = 1_300
 _BOX_WIDTH, _BOX_HEIGHT, _ROW = 164, 40, 54
 _LEAST_COLUMN, _MOST_COLUMN = 188, 232
-_LETTERS = 23
+_LETTERS, _LETTERS_BESIDE_TRUST = 23, 19
 _DETAIL_LETTERS = 26
 _EDGE = 20
+_MOST_NAMED = 5
 
 
 def lineage_figure(lineage: Lineage, nodes: Iterable[NodeRun]) -> Markup:
@@ -35,6 +36,24 @@ def lineage_figure(lineage: Lineage, nodes: Iterable[NodeRun]) -> Markup:
         return _layers(drawn, *layers(list(drawn), edges))
     layout = layered(list(drawn), edges)
     return _boxes(drawn, layout) if len(drawn) <= MOST_BOXES else _dots(drawn, layout)
+
+
+def trust_note(lineage: Lineage, nodes: Iterable[NodeRun]) -> Markup | None:
+    """What the numbers in the picture are, and which are the lowest; None where nobody judged."""
+    drawn, _ = graph_of(lineage, nodes)
+    judged = sorted((node.trust, node.name) for node in drawn.values() if node.trust is not None)
+    if not judged:
+        return None
+    least, most = judged[0][0], judged[-1][0]
+    lowest = [name for trust, name in judged if trust == least]
+    more = f" and {len(lowest) - _MOST_NAMED:,} more" if len(lowest) > _MOST_NAMED else ""
+    named = f"; lowest, {least}: {', '.join(lowest[:_MOST_NAMED])}{more}" if least < most else f", {least} for all"
+    return element(
+        "p",
+        f"Numbers are trust, 0 to 100: the least of a node and of all that it was made from{named}. "
+        "100 is enforced and tested, 70 recorded, 40 without evidence, 0 contradicted.",
+        class_="faint",
+    )
 
 
 def _boxes(drawn: Mapping[str, GraphNode], layout: Layout) -> Markup:
@@ -68,6 +87,7 @@ def _boxes(drawn: Mapping[str, GraphNode], layout: Layout) -> Markup:
 
 def _box(node: GraphNode, *, x: float, y: float) -> Markup:
     tested, tested_kind = _tested(node)
+    letters = _LETTERS if node.trust is None else _LETTERS_BESIDE_TRUST
     detail = node.resource_type
     if node.run is not None:
         ended = duration(node.run.execution_us) if node.run.status in GOOD else sentence(node.run.status)
@@ -79,8 +99,9 @@ def _box(node: GraphNode, *, x: float, y: float) -> Markup:
         element("title", node.title),
         element("rect", x=x, y=f"{y:.1f}", width=_BOX_WIDTH, height=_BOX_HEIGHT, rx=5, class_="box"),
         element("rect", x=x, y=f"{y:.1f}", width=4, height=_BOX_HEIGHT, rx=2, class_="mark"),
-        element("text", shortened(node.name, _LETTERS), x=x + 13, y=f"{y + 17:.1f}", class_="name"),
+        element("text", shortened(node.name, letters), x=x + 13, y=f"{y + 17:.1f}", class_="name"),
         element("text", shortened(detail, _DETAIL_LETTERS), x=x + 13, y=f"{y + 31:.1f}", class_="detail"),
+        _trust(node, x=x + _BOX_WIDTH - 9, y=y + 17),
         element(
             "text", tested, x=x + _BOX_WIDTH - 9, y=f"{y + 31:.1f}", text_anchor="end", class_=f"detail {tested_kind}"
         )
@@ -88,6 +109,12 @@ def _box(node: GraphNode, *, x: float, y: float) -> Markup:
         else None,
         class_=f"node {node.kind}",
     )
+
+
+def _trust(node: GraphNode, *, x: float, y: float) -> Markup | None:
+    if node.trust is None:
+        return None
+    return element("text", node.trust, x=x, y=f"{y:.1f}", text_anchor="end", class_=f"detail {node.trust_kind}")
 
 
 def _tested(node: GraphNode) -> tuple[str, str]:

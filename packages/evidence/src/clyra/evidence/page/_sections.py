@@ -9,7 +9,12 @@ from clyra.evidence.page._markup import Markup, element, join
 from clyra.evidence.page.wording import count, counted, duration, moment, sentence, size
 from clyra.evidence.summary import FAILED, GOOD, NOTHING_TO_DO, NodeRun, Summary
 
-_MOST_ROWS = 300
+MOST_ROWS = 300
+"""Rows of a table that are shown at most; the bundle holds all."""
+
+BANDS = {"low": "good", "high": "doubtful", "critical": "bad"}
+"""The colour of a band of risk, where it has one."""
+
 _OPEN_ROWS = 15
 _MOST_NAMED = 50
 _BAR_WIDTH = 120
@@ -106,6 +111,8 @@ def numbers(summary: Summary) -> Markup:
         ("Tests", tests.total, told, kind),
         ("SQL statements", summary.statement_count, f"{summary.write_count:,} of them write", None),
     ]
+    if summary.risk:
+        figures.append(("Risk", summary.risk.score, summary.risk.band, BANDS.get(summary.risk.band)))
     items = [
         element(
             "div",
@@ -164,13 +171,13 @@ def changes(summary: Summary) -> Markup:
     nodes = {node.unique_id: node for node in summary.nodes if node.batch_id is None}
     rows = []
     ordered = sorted(summary.changes, key=lambda change: (not change.failed, change.unique_id or ""))
-    for change in ordered[:_MOST_ROWS]:
+    for change in ordered[:MOST_ROWS]:
         node = nodes.get(change.unique_id or "")
         verbs = ", ".join(f"{verb} {number}" if number > 1 else verb for verb, number in change.verbs.items())
         written = node.rows_affected if node and node.rows_affected is not None else change.rows
         rows.append(
             (
-                _named(node.name, node.relation) if node else change.unique_id or "outside of nodes",
+                named(node.name, node.relation) if node else change.unique_id or "outside of nodes",
                 verbs,
                 "" if written is None else count(written),
                 state(node.status) if node else "",
@@ -187,15 +194,7 @@ def statements(summary: Summary) -> Markup:
     most = max(each.count for each in summary.statements)
     rows = []
     for each in summary.statements:
-        width = max(2, round(each.count / most * _BAR_WIDTH))
-        bar = element("rect", width=width, height=10, rx=2)
-        picture = element(
-            "svg",
-            bar,
-            class_="bars writes" if each.writes else "bars",
-            viewBox=f"0 0 {_BAR_WIDTH} 10",
-            aria_hidden="true",
-        )
+        picture = bar(each.count / most, is_strong=each.writes)
         failed = element("span", f" {each.failed:,} failed", class_="bad") if each.failed else None
         took = "" if each.elapsed_us is None else duration(each.elapsed_us)
         kind = f"{each.verb_class}, writes" if each.writes and each.verb_class != "write" else each.verb_class
@@ -224,7 +223,7 @@ def tests(summary: Summary) -> Markup | None:
             "" if node.failures is None else count(node.failures),
             duration(node.execution_us),
         )
-        for node in ordered[:_MOST_ROWS]
+        for node in ordered[:MOST_ROWS]
     ]
     head = ("Test", "Outcome", "Failures", "Duration")
     return join([told, long_table(head, rows, total=len(ordered), caption="Tests that did not pass", numeric=(2, 3))])
@@ -235,13 +234,13 @@ def all_nodes(summary: Summary) -> Markup:
     ordered = sorted(summary.nodes, key=lambda node: not node.has_failed)
     rows = [
         (
-            _named(node.name + (f" [{node.batch_id}]" if node.batch_id else ""), node.unique_id),
+            named(node.name + (f" [{node.batch_id}]" if node.batch_id else ""), node.unique_id),
             node.materialized or node.resource_type,
             state(node.status),
             "" if node.rows_affected is None else count(node.rows_affected),
             duration(node.execution_us),
         )
-        for node in ordered[:_MOST_ROWS]
+        for node in ordered[:MOST_ROWS]
     ]
     head = ("Node", "Kind", "Outcome", "Rows", "Duration")
     return long_table(head, rows, total=len(ordered), caption="Nodes", numeric=(3, 4))
@@ -250,24 +249,6 @@ def all_nodes(summary: Summary) -> Markup:
 def slowest(summary: Summary) -> Sequence[NodeRun]:
     """The nodes worth a name beside the timeline."""
     return [node for node in summary.slowest(5) if node.execution_us]
-
-
-def decisions(summary: Summary) -> Markup | None:
-    """What the policy and its gates decided; None where there was neither."""
-    if not summary.policy and not summary.decisions:
-        return None
-    policy = summary.policy or {}
-    rows = [
-        (sentence(each.decision), each.mode, sentence(each.point), each.unique_id or "", ", ".join(each.rules))
-        for each in summary.decisions[:_MOST_ROWS]
-    ]
-    head = ("Decision", "Mode", "Point", "Node", "Rules")
-    return join(
-        [
-            facts([(sentence(name).capitalize(), code(str(value))) for name, value in policy.items()]),
-            long_table(head, rows, total=len(summary.decisions), caption="Decisions") if rows else None,
-        ]
-    )
 
 
 def anchors(summary: Summary) -> Markup:
@@ -306,15 +287,23 @@ def build(summary: Summary) -> Markup:
 def files(summary: Summary) -> Markup:
     """What is in the bundle, and what it only names."""
     rows = [
-        (_named(each.name, sentence(each.role)), size(each.size), each.place, code(each.sha256))
-        for each in (*summary.files, *summary.references)[:_MOST_ROWS]
+        (named(each.name, sentence(each.role)), size(each.size), each.place, code(each.sha256))
+        for each in (*summary.files, *summary.references)[:MOST_ROWS]
     ]
     total = len(summary.files) + len(summary.references)
     head = ("Name and role", "Size", "Where", "SHA-256")
     return long_table(head, rows, total=total, caption="Files and references", numeric=(1,))
 
 
-def _named(name: str, detail: str | None) -> Markup:
+def bar(share: float, *, is_strong: bool) -> Markup:
+    """A bar whose length is ``share`` of the longest."""
+    drawn = element("rect", width=max(2, round(share * _BAR_WIDTH)), height=10, rx=2)
+    kind = "bars writes" if is_strong else "bars"
+    return element("svg", drawn, class_=kind, viewBox=f"0 0 {_BAR_WIDTH} 10", aria_hidden="true")
+
+
+def named(name: str, detail: str | None) -> Markup:
+    """A name with a smaller line below it."""
     return join([element("span", name, class_="name"), element("span", detail, class_="detail") if detail else None])
 
 

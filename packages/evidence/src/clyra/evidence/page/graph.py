@@ -14,12 +14,17 @@ from clyra.evidence.summary import GOOD, NOTHING_TO_DO, TESTS, NodeRun, short_na
 
 @dataclass(slots=True)
 class GraphNode:
-    """A node of the lineage with what the run says about it and about its tests."""
+    """A node of the lineage with what the run says about it and about its tests.
+
+    ``trust`` is 0 to 100, None where nobody judged; ``basis`` says what its own part rests on.
+    """
 
     unique_id: str
     name: str
     resource_type: str
     run: NodeRun | None
+    trust: int | None = None
+    basis: str = ""
     tests: list[NodeRun] = field(default_factory=list)
 
     @property
@@ -34,12 +39,18 @@ class GraphNode:
         return "good" if self.run.status in GOOD else "skipped"
 
     @property
+    def trust_kind(self) -> str:
+        """The colour of its trust: ``bad`` below that of a source without evidence, ``good`` from shadow mode up."""
+        return "bad" if (self.trust or 0) < 40 else "doubtful" if (self.trust or 0) < 70 else "good"
+
+    @property
     def title(self) -> str:
         """All of it in a line."""
         ran = f"{sentence(self.run.status)}, {duration(self.run.execution_us)}" if self.run else "not part of this run"
         tests = Counter(sentence(test.status) for test in self.tests)
         tested = "; tests: " + ", ".join(f"{number} {status}" for status, number in tests.items()) if tests else ""
-        return f"{self.unique_id}: {ran}{tested}"
+        trusted = "" if self.trust is None else f"; trust {self.trust} ({sentence(self.basis)})"
+        return f"{self.unique_id}: {ran}{tested}{trusted}"
 
 
 def graph_of(lineage: Lineage, nodes: Iterable[NodeRun]) -> tuple[dict[str, GraphNode], list[tuple[str, str]]]:
@@ -50,7 +61,9 @@ def graph_of(lineage: Lineage, nodes: Iterable[NodeRun]) -> tuple[dict[str, Grap
         resource_type = str(node.get("resource_type") or node.get("kind"))
         if resource_type not in TESTS:
             name = str(node.get("name") or short_name(unique_id))
-            graph[unique_id] = GraphNode(unique_id, name, resource_type, runs.get(unique_id))
+            run, trust = runs.get(unique_id), node.get("trust")
+            known = trust if isinstance(trust, int) and 0 <= trust <= 100 else None
+            graph[unique_id] = GraphNode(unique_id, name, resource_type, run, known, str(node.get("basis")))
     edges = []
     for parent, child in lineage.edges:
         if child in graph and parent in graph:
