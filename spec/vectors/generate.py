@@ -16,9 +16,21 @@ ROOT = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT))
 
 from forge.case import Case, decode, document, encode  # noqa: E402  (the toolkit lies beside this script)
-from forge.suites import approval_bundle, journal, manifest, merkle, risk, signature, time_log, trust, valid  # noqa: E402
+from forge.suites import (  # noqa: E402
+    approval,
+    approval_bundle,
+    journal,
+    manifest,
+    merkle,
+    risk,
+    signature,
+    time_log,
+    trust,
+    valid,
+)
 from forge.suites import json as json_suite  # noqa: E402
 from forge.suites import zip as zip_suite  # noqa: E402
+from forge.token import TokenCase  # noqa: E402
 from forge.trust import NAMED  # noqa: E402
 
 SUMS = ROOT / "SHA256SUMS"
@@ -37,12 +49,23 @@ SUITES: dict[str, Callable[[], Iterator[Case]]] = {
     "valid": valid.cases,
     "zip": zip_suite.cases,
 }
+TOKEN_SUITES: dict[str, Callable[[], Iterator[TokenCase]]] = {"approval": approval.cases}
+FOLDERS = sorted((*SUITES, *TOKEN_SUITES))
 
 
 @cache
-def vectors(suite: str) -> dict[Path, Case]:
+def vectors(suite: str) -> dict[Path, Case | TokenCase]:
     """Return the cases of a suite under the paths of their files."""
-    return {ROOT / suite / case.name: case for case in SUITES[suite]()}
+    made: Iterator[Case | TokenCase] = TOKEN_SUITES[suite]() if suite in TOKEN_SUITES else SUITES[suite]()
+    return {ROOT / suite / case.name: case for case in made}
+
+
+def says(data: bytes, case: Case | TokenCase) -> bool:
+    """Tell whether a file says what its case says."""
+    if isinstance(case, TokenCase):
+        return data == case.encode()
+    # Compressed bytes differ between builds of zlib; what they hold does not.
+    return decode(data) == document(case)
 
 
 def differences(suite: str) -> list[str]:
@@ -53,8 +76,7 @@ def differences(suite: str) -> list[str]:
     for path, case in expected.items():
         if path not in present:
             found.append(f"{path.relative_to(ROOT)}: missing")
-        # Compressed bytes differ between builds of zlib; what they hold does not.
-        elif decode(path.read_bytes()) != document(case):
+        elif not says(path.read_bytes(), case):
             found.append(f"{path.relative_to(ROOT)}: differs from its generator")
     return found
 
@@ -66,14 +88,14 @@ def write(suite: str) -> int:
     for path in set((ROOT / suite).glob("*.json")) - set(expected):
         path.unlink()
     for path, case in expected.items():
-        if not path.exists() or decode(path.read_bytes()) != document(case):
-            path.write_bytes(encode(case))
+        if not path.exists() or not says(path.read_bytes(), case):
+            path.write_bytes(case.encode() if isinstance(case, TokenCase) else encode(case))
     return len(expected)
 
 
 def sums() -> bytes:
     """Return SHA256SUMS of all vector files, as sha256sum writes it."""
-    paths = sorted(path for suite in SUITES for path in (ROOT / suite).glob("*.json"))
+    paths = sorted(path for suite in FOLDERS for path in (ROOT / suite).glob("*.json"))
     digests = ((hashlib.sha256(path.read_bytes()).hexdigest(), path.relative_to(ROOT).as_posix()) for path in paths)
     return "".join(f"{digest}  {name}\n" for digest, name in digests).encode()
 
@@ -89,9 +111,9 @@ def main() -> int:
     """Run the command; return its exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a file differs")
-    parser.add_argument("--suite", choices=sorted(SUITES), action="append", help="only this suite; may be repeated")
+    parser.add_argument("--suite", choices=FOLDERS, action="append", help="only this suite; may be repeated")
     arguments = parser.parse_args()
-    chosen = arguments.suite or sorted(SUITES)
+    chosen = arguments.suite or FOLDERS
     if arguments.check:
         found = [line for suite in chosen for line in differences(suite)]
         for path, made in ((SUMS, sums()), (TEST_KEYS, test_keys())):
