@@ -8,7 +8,6 @@ added never weakens an outcome, and a fact that is absent leaves a rule at its `
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
 from hashlib import sha256
 from hmac import digest
@@ -17,35 +16,27 @@ from typing import Any, Literal
 from clyra.policy._plan import Plan, plan_of, read_facts, rule_test, waived
 from clyra.policy.conditions import Known, asked, compile_items
 from clyra.policy.decision import Decision, RuleOutcome
-from clyra.policy.effect import EFFECTS, RANK, Effect, Mode, default_severity, join
+from clyra.policy.effect import RANK, Mode, join
 from clyra.policy.facts import Facts, FactValue, decision_points, declared_facts
 from clyra.policy.rules import (
     PLACES,
     RISK_SCORE,
+    RISK_THRESHOLD,
     Checkpoint,
     CheckpointPlace,
     Rule,
-    member,
     read_checkpoints,
     read_rules,
+    read_thresholds,
 )
 from clyra.policy.waivers import Waiver, read_waivers
 from clyra.spec import PolicyError
 
-RISK_THRESHOLD = "risk_threshold"
-"""Id of the outcome that a threshold on the risk score has."""
+__all__ = ["RISK_THRESHOLD", "CompiledPolicy", "DecisionScope", "compile_policy", "event_members", "merge"]
 
 DecisionScope = Literal["run", "node", "all"]
 
 _STATES = ("waived", "unknown", "matched")
-
-
-@dataclass(frozen=True, slots=True)
-class Threshold:
-    """Above (``>``) this score the effect is at least ``effect``."""
-
-    above: int
-    effect: Effect
 
 
 class CompiledPolicy:
@@ -55,7 +46,7 @@ class CompiledPolicy:
         rules: All rules, in the order of the policy.
         waivers: All waivers, in the order of the policy.
         checkpoints: All checkpoints, in the order of the policy.
-        thresholds: Effects by risk score, in the order of the policy.
+        thresholds: The thresholds on the risk score, as rules.
     """
 
     def __init__(
@@ -63,13 +54,13 @@ class CompiledPolicy:
         rules: Sequence[Rule],
         waivers: Sequence[Waiver],
         checkpoints: Sequence[Checkpoint],
-        thresholds: Sequence[Threshold],
+        thresholds: Sequence[Rule],
     ) -> None:
         self.rules = tuple(rules)
         self.waivers = tuple(waivers)
         self.checkpoints = tuple(checkpoints)
         self.thresholds = tuple(thresholds)
-        tests = tuple(rule_test(rule, self.waivers) for rule in self.rules)
+        tests = tuple(rule_test(rule, self.waivers) for rule in (*self.rules, *self.thresholds))
         self._plans: dict[tuple[str, str], Plan] = {}
         for point in decision_points():
             here = [test for test in tests if point in test.rule.points]
@@ -96,27 +87,12 @@ class CompiledPolicy:
     def decide_risk(self, point: str, facts: Facts, *, today: date, score: int) -> Decision:
         """What the rules on ``risk.score`` and the thresholds say; ``score`` is 0 to 100.
 
-        A threshold that is passed is the outcome ``risk_threshold``; no waiver lowers it.
+        A threshold that is passed is the outcome ``risk_threshold``.
 
         Raises:
             ValueError: There is no such decision point.
         """
-        plan = self._plan(point, "risk")
-        decision = _decide(plan, point, {**facts, RISK_SCORE: score}, today)
-        effects = [threshold.effect for threshold in self.thresholds if score > threshold.above]
-        if not effects:
-            return decision
-        effect = join(effects)
-        outcome = RuleOutcome(RISK_THRESHOLD, effect, default_severity(effect), "matched")
-        return Decision(
-            point=point,
-            effect=join((decision.effect, effect)),
-            shadow_effect=join((decision.shadow_effect, effect)),
-            rules=(*decision.rules, outcome),
-            missing=decision.missing,
-            facts={**decision.facts, RISK_SCORE: score},
-            expired_waivers=decision.expired_waivers,
-        )
+        return _decide(self._plan(point, "risk"), point, {**facts, RISK_SCORE: score}, today)
 
     def needs(self, point: str) -> frozenset[str]:
         """Facts that any rule, waiver or checkpoint may ask for at ``point``; a gate gathers no others.
@@ -135,7 +111,7 @@ class CompiledPolicy:
         Raises:
             ValueError: There is no such decision point.
         """
-        return bool(self.thresholds or self._plan(point, "risk").rules)
+        return bool(self._plan(point, "risk").rules)
 
     def checkpoint_at(self, at: CheckpointPlace, facts: Facts, today: date) -> Checkpoint | None:
         """The first checkpoint of this place whose condition holds or cannot be judged.
@@ -167,9 +143,9 @@ def compile_policy(document: Mapping[str, Any]) -> CompiledPolicy:
         PolicyError: A rule, waiver, checkpoint or threshold is not one. The loader says where; this keeps gates closed.
     """
     try:
-        entries = member(document, "enforcement", "risk", "thresholds") or ()
-        thresholds = [Threshold(int(entry["above"]), EFFECTS[RANK[entry["effect"]]]) for entry in entries]
-        return CompiledPolicy(read_rules(document), read_waivers(document), read_checkpoints(document), thresholds)
+        return CompiledPolicy(
+            read_rules(document), read_waivers(document), read_checkpoints(document), read_thresholds(document)
+        )
     except (AttributeError, KeyError, TypeError, ValueError) as exc:
         raise PolicyError(f"the policy is not of its schema ({type(exc).__name__}: {exc}); lint it") from exc
 

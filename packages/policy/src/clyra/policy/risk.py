@@ -15,7 +15,7 @@ from hashlib import sha256
 from types import MappingProxyType
 from typing import Any, Literal, cast
 
-from clyra.policy.rules import RISK_SCORE, SECTIONS, member
+from clyra.policy.rules import RISK_SCORE, RISK_THRESHOLD, SECTIONS, member
 from clyra.spec import read_json
 
 METHOD = "clyra-risk/1"
@@ -156,7 +156,7 @@ def _factor_of_verb(verb: str) -> str | None:
 
 def _rules_after_risk(policy: Mapping[str, Any]) -> Iterator[str]:
     """Ids of what is judged by the score, and so may not feed it."""
-    yield "risk_threshold"
+    yield RISK_THRESHOLD
     for section in SECTIONS:
         for rule in member(policy, section, "rules") or ():
             conditions = (each for item in rule["when"] for each in item.get("any", (item,)))

@@ -13,6 +13,9 @@ from clyra.policy.facts import Scope, decision_points, declared_facts
 from clyra.spec import PolicyError
 
 RISK_SCORE = "risk.score"
+RISK_THRESHOLD = "risk_threshold"
+"""Id of the outcome that a threshold on the risk score has."""
+
 SECTIONS = ("data_platform", "genai_security", "voice_compliance")
 """Sections that hold ``rules``, in the order in which rules are judged and listed."""
 
@@ -93,6 +96,27 @@ def read_rules(document: Mapping[str, Any]) -> tuple[Rule, ...]:
     return rules
 
 
+def read_thresholds(document: Mapping[str, Any]) -> tuple[Rule, ...]:
+    """The thresholds on the risk score as rules of one id, of which at most one holds: the one of strongest effect.
+
+    Raises:
+        PolicyError: A threshold is not one (``policy_value``).
+    """
+    lowest: dict[Effect, int] = {}
+    for entry in member(document, "enforcement", "risk", "thresholds") or ():
+        effect = _one_of(entry["effect"], EFFECTS, RISK_THRESHOLD)
+        lowest[effect] = min(int(entry["above"]), lowest.get(effect, int(entry["above"])))
+    rules: list[Rule] = []
+    bound: int | None = None
+    for effect in reversed(EFFECTS):
+        above = lowest.get(effect)
+        if above is None or (bound is not None and above >= bound):
+            continue
+        rules.append(_threshold(effect, above, bound))
+        bound = above
+    return tuple(rules)
+
+
 def read_checkpoints(document: Mapping[str, Any]) -> tuple[Checkpoint, ...]:
     """The checkpoints of ``enforcement``, in the order of the file.
 
@@ -127,6 +151,13 @@ def _rule(entry: Mapping[str, Any]) -> Rule:
         points=points,
         scope="node" if any(declared[name].scope == "node" for name in asks) else "run",
     )
+
+
+def _threshold(effect: Effect, above: int, most: int | None) -> Rule:
+    when: list[dict[str, Any]] = [{"field": RISK_SCORE, "op": "gt", "value": above}]
+    if most is not None:
+        when.append({"field": RISK_SCORE, "op": "le", "value": most})
+    return _rule({"id": RISK_THRESHOLD, "effect": effect, "mode": "enforce", "when": when})
 
 
 def _checkpoints(entries: Iterable[Mapping[str, Any]]) -> Iterator[Checkpoint]:
