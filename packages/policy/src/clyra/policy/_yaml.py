@@ -27,7 +27,7 @@ _END = (yaml.MappingEndEvent, yaml.SequenceEndEvent)
 _ADVICE = {
     "mapping values are not allowed": 'a ": " stands where none can; put the value in quotes, or begin a new line',
     "did not find expected key": "this line does not fit the lines above it; give keys of one mapping one indentation",
-    "did not find expected '-' indicator": "this line does not fit the list above it; begin its items with - in one column",
+    "did not find expected '-' indicator": "this line does not fit the list above it; align its items",
     "could not find expected ':'": 'a key without ": " after it',
     "found character that cannot start any token": "a value cannot start with this character; put it in quotes",
     "found unexpected end of stream": "a quote that is opened here is never closed",

@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, MutableMapping, MutableSequence
 from typing import Any
 
-from clyra.policy.source import Fault, did_you_mean, quoted
+from clyra.policy.problem import PolicyInvalid
+from clyra.policy.source import Fault, quoted
+from clyra.spec import PolicyError
 
 NEWEST = 1
 RULE_SECTIONS = ("data_platform", "genai_security", "voice_compliance")
@@ -28,8 +30,8 @@ def migrated(document: Mapping[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
     newest = _copy(document)
     version = version_of(newest)
     if type(version) is not int or not 0 <= version <= NEWEST:
-        hint = "; a newer engine wrote it, upgrade clyra" if type(version) is int and version > NEWEST else ""
-        message = f"version is {quoted(version)}; this engine reads 0 to {NEWEST}{hint or did_you_mean(version, ())}"
+        hint = "; it is for a newer engine, upgrade clyra" if type(version) is int and version > NEWEST else ""
+        message = f"version is {quoted(version)}; this engine reads 0 to {NEWEST}{hint}"
         newest["version"] = NEWEST
         return newest, [Fault("policy_version", message, ("version",))]
     migrate_in_place(newest)
@@ -43,6 +45,34 @@ def migrate_in_place(document: MutableMapping[str, Any]) -> bool:
         _STEPS[number](document)
         document["version"] = number + 1
     return bool(version != NEWEST)
+
+
+def migrate_file(data: bytes, *, name: str) -> tuple[int, str]:
+    """The version of the policy file ``data``, and its text in the newest version with its comments.
+
+    Raises:
+        PolicyInvalid: It is not YAML of the plain kind, or of no known version; nothing else is held against it.
+        UnavailableError: ``ruamel.yaml`` is not installed (``extra_missing``).
+    """
+    from clyra.policy._yaml import read_yaml
+
+    source = read_yaml(data, name)
+    problems = list(source.problems)
+    document = source.document if isinstance(source.document, dict) else {}
+    newest, faults = migrated(document)
+    problems += source.locate(faults)
+    if problems:
+        raise PolicyInvalid(f"the policy cannot be read: {problems[0]}", problems=problems, first_pass=None)
+    text = data.decode("utf-8-sig")
+    version = int(document.get("version", NEWEST))
+    if version == NEWEST:
+        return version, text
+    from clyra.policy._round_trip import rewrite
+
+    written = rewrite(text, migrate_in_place)
+    if read_yaml(written.encode(), name).document != newest:
+        raise PolicyError("the file cannot be rewritten without changing what it says; migrate it by hand")
+    return version, written
 
 
 def _from_0(document: MutableMapping[str, Any]) -> None:
