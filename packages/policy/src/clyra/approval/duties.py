@@ -16,15 +16,20 @@ from clyra.approval.terms import ApprovalTerms
 _TWO = 2
 
 
-def required_quorum(request: ApprovalRequest, terms: ApprovalTerms) -> int:
-    """How many distinct persons must approve: the most that policy, request and claimed authorship ask for.
+def required_quorum(request: ApprovalRequest, terms: ApprovalTerms, *, threshold: int = 1) -> int:
+    """How many distinct persons must approve: the most that policy, request, trust and claimed authorship ask for.
 
     A break-glass is one person's; what it owes is the review.
+
+    Args:
+        request: What is to be approved.
+        terms: What the policy says.
+        threshold: How many approvers the trust file asks for: `approver_threshold`.
     """
     if request.break_glass is not None:
         return 1
     claimed = _TWO if terms.duties_enabled and request.author_basis == "claimed" else 1
-    return max(terms.quorum, request.quorum, claimed)
+    return max(terms.quorum, request.quorum, threshold, claimed)
 
 
 def check_duties(request: ApprovalRequest, approvers: Iterable[str], *, terms: ApprovalTerms) -> None:

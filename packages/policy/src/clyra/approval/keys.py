@@ -74,6 +74,11 @@ def keys_of(trust: Mapping[str, Any], role: Literal["approver", "issuer"]) -> Ma
     return {row.kid: row for row in rows if row is not None}
 
 
+def approver_threshold(trust: Mapping[str, Any]) -> int:
+    """How many distinct approvers a parsed trust file asks for; 1 where it does not say."""
+    return int(trust.get("threshold", {}).get("approver", 1))
+
+
 def instant_of(seconds: int) -> str:
     """The canonical text of an instant in whole seconds since the epoch."""
     return instant(seconds * 1_000_000)

@@ -52,6 +52,7 @@ def mint(
     issuer: Signer,
     iss: str = DEFAULT_ISSUER,
     ttl_s: int | None = None,
+    threshold: int = 1,
     revoked: Set[str] = frozenset(),
 ) -> MintedToken:
     """A token for one run, backed by ``certificates``; everything behind it is checked again.
@@ -68,6 +69,7 @@ def mint(
         iss: The issuer that the key is enrolled for.
         ttl_s: How long the token lives; the policy's ``max_ttl`` where it is None. A standing approval may end it
             earlier.
+        threshold: How many approvers the trust file asks for: `approver_threshold`.
         revoked: Withdrawn ids: digests of requests and certificates.
 
     Raises:
@@ -80,7 +82,14 @@ def mint(
     if len(random) != JTI_BYTES:
         raise ValueError(f"expected {JTI_BYTES} random bytes, found {len(random)}")
     carrying = check_approvals(
-        request, certificates, policy=policy, tree=tree, run_id=run_id, now_s=now_s, revoked=revoked
+        request,
+        certificates,
+        policy=policy,
+        tree=tree,
+        run_id=run_id,
+        now_s=now_s,
+        threshold=threshold,
+        revoked=revoked,
     )
     terms = approval_terms(policy.document)
     claims = claims_of_request(request) | {
@@ -91,7 +100,7 @@ def mint(
         "jti": encode_part(random),
         "run_id": run_id,
         "approvals": [approval_of(certificate) for certificate in carrying[:MAX_APPROVALS]],
-        "quorum": required_quorum(request, terms),
+        "quorum": required_quorum(request, terms, threshold=threshold),
     }
     return MintedToken(encode_token(claims, issuer), claims["jti"], claims)
 

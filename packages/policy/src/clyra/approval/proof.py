@@ -31,6 +31,7 @@ def check_approvals(
     tree: str | None,
     run_id: str,
     now_s: int,
+    threshold: int = 1,
     revoked: Set[str] = frozenset(),
 ) -> tuple[Certificate, ...]:
     """The certificates that carry ``request`` for this run: the earliest of each person, by time.
@@ -42,6 +43,7 @@ def check_approvals(
         tree: Git tree of the project path now; None where it is not known or not clean.
         run_id: The run that is to be allowed.
         now_s: Seconds since the epoch.
+        threshold: How many approvers the trust file asks for: `approver_threshold`.
         revoked: Ids that were withdrawn: digests of requests and certificates.
 
     Raises:
@@ -59,7 +61,7 @@ def check_approvals(
     for certificate in certificates:
         _check_certificate(certificate, request, now_s, revoked, terms)
     carrying = _one_per_person(certificates, terms)
-    needed = required_quorum(request, terms)
+    needed = required_quorum(request, terms, threshold=threshold)
     if len(carrying) < needed:
         refuse("quorum", f"{len(carrying)} of {needed} persons have approved; ask another one for clyra approve")
     check_duties(request, [certificate.principal for certificate in carrying], terms=terms)
@@ -73,6 +75,7 @@ def check_proof(
     *,
     policy: PolicyDocument,
     now_s: int,
+    threshold: int = 1,
     revoked: Set[str] = frozenset(),
 ) -> CheckedToken:
     """The token again, with ``certificates`` no longer among what is unchecked.
@@ -83,6 +86,7 @@ def check_proof(
         certificates: Certificates that `read_certificate` accepted; those that the token does not name are ignored.
         policy: The policy that is in force now.
         now_s: Seconds since the epoch.
+        threshold: How many approvers the trust file asks for: `approver_threshold`.
         revoked: Ids that were withdrawn.
 
     Raises:
@@ -105,6 +109,7 @@ def check_proof(
             tree=claims.get("tree"),
             run_id=claims["run_id"],
             now_s=now_s,
+            threshold=threshold,
             revoked=revoked,
         )
     except ApprovalRefused as exc:
@@ -199,15 +204,12 @@ def _check_certificate(
 
 
 def _check_role(certificate: Certificate, request: ApprovalRequest, terms: ApprovalTerms) -> None:
-    members = terms.roles.get(certificate.role)
-    if members is None and certificate.role != "approver":
-        refuse("unproven", f"the policy knows no role {certificate.role}")
-    if members is not None and certificate.principal not in members:
-        refuse("unproven", f"{certificate.principal} does not have the role {certificate.role}")
+    if certificate.role != "approver" and certificate.principal not in terms.roles.get(certificate.role, ()):
+        refuse("unproven", f"the policy does not list {certificate.principal} in the role {certificate.role}")
     glass = request.break_glass
     if glass is None:
         return
-    if members is None or certificate.role not in terms.break_glass_roles:
+    if certificate.role not in terms.break_glass_roles:
         refuse("duties", f"{certificate.principal} has no role that may break the glass")
     if seconds_between(certificate.approved_at, glass.review_due) * 1000 > terms.review_within_ms:
         refuse("lifetime", "the review of the break-glass is due later than the policy allows")

@@ -98,7 +98,7 @@ def _terms(document: Mapping[str, Any]) -> ApprovalTerms:
         duties_enabled=bool(duties["enabled"]),
         approver=tuple(duties["approver"]),
         deployer=tuple(duties["deployer"]),
-        persons={identity: person for person, listed in duties["identities"].items() for identity in listed},
+        persons={identity: person for person, listed in sorted(duties["identities"].items()) for identity in listed},
         break_glass_roles=tuple(glass["roles"]),
         review_within_ms=int(glass["review_within"]),
     )
