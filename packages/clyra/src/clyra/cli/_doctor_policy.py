@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,10 +16,6 @@ if TYPE_CHECKING:
     from clyra.policy.load import LoadedPolicy
 
 _SOON = timedelta(days=14)
-_PERSONAL = frozenset(("pii", "personal"))
-# A rule that asks for one of these can tell personal data from other data.
-_TELLS_PERSONAL = frozenset(("data.personal", "data.labels", "data.classification", "dbt.tags"))
-_SECTIONS = ("data_platform", "genai_security", "voice_compliance")
 _NAMED = 3
 
 
@@ -37,8 +33,7 @@ def checks(context: CheckContext) -> Iterator[Check]:
         policy = load_policy(path, now=today)
     except PolicyInvalid as exc:
         first = str(exc.problems[0]) if exc.problems else exc.message
-        more = f", and {len(exc.problems) - 1} more: clyra policy lint" if len(exc.problems) > 1 else ""
-        yield Check("policy.file", "fail", f"{first}{more}")
+        yield Check("policy.file", "fail", f"{first}{_more(len(exc.problems), 'lint')}")
         return
     yield Check("policy.file", "ok", f"{policy.name}, {policy.sha256[:16]}: {len(policy.compiled.rules)} rules")
     yield _warnings(policy)
@@ -46,7 +41,7 @@ def checks(context: CheckContext) -> Iterator[Check]:
     yield environments(policy.document.get("environments", {}))
     yield _target(policy, context)
     manifest = context.project_dir and context.project_dir / context.environ.get("DBT_TARGET_PATH", "target")
-    yield personal(policy.document, _manifest(manifest / "manifest.json") if manifest else None)
+    yield from analysis(policy.document, _manifest(manifest / "manifest.json") if manifest else None)
 
 
 def waivers(entries: Iterable[Mapping[str, Any]], today: date) -> Check:
@@ -74,26 +69,34 @@ def environments(known: Mapping[str, Mapping[str, Any]]) -> Check:
     return Check("policy.environments", "ok", f"{len(known)} environments; enforcing: {', '.join(enforcing) or 'none'}")
 
 
-def personal(document: Mapping[str, Any], manifest: Mapping[str, Any] | None) -> Check:
-    """Whether some rule can tell the relations that are tagged as personal."""
+def analysis(document: Mapping[str, Any], manifest: Mapping[str, Any] | None) -> Iterator[Check]:
+    """What analysis finds in the policy as a whole, and whether it covers the nodes that are tagged as personal."""
+    from clyra.policy.analyze import analyze
+
+    nodes = {} if manifest is None else manifest.get("nodes", {})
+    found = [each for each in analyze(document, manifest=manifest) if each.level != "note" or each.subject in nodes]
+    open_nodes = sorted(str(each.subject) for each in found if each.subject in nodes)
+    others = [each for each in found if each.subject not in nodes]
+    if others:
+        about = ", ".join(others[0].rules) or others[0].subject or "the policy"
+        told = f"{others[0].kind.replace('_', ' ')} in {about}: {others[0].message}{_more(len(others), 'analyze')}"
+        yield Check("policy.analysis", "warn", told)
+    else:
+        yield Check("policy.analysis", "ok", "no rule contradicts itself or is shadowed")
     if manifest is None:
-        return Check("policy.personal", "skip", "dbt has left no manifest.json to look for personal data in")
-    tagged = sorted(_tagged(manifest))
-    if not tagged:
-        return Check("policy.personal", "ok", "no node is tagged as personal")
-    asked = {field for section in _SECTIONS for field in _fields(document.get(section, {}).get("rules", ()))}
-    if asked & _TELLS_PERSONAL:
-        return Check("policy.personal", "ok", f"{len(tagged)} nodes are tagged as personal, and rules ask for that")
-    named = ", ".join(tagged[:_NAMED]) + (" and more" if len(tagged) > _NAMED else "")
-    told = f"no rule asks whether data is personal, and {len(tagged)} nodes are tagged so: {named}"
-    return Check("policy.personal", "warn", told)
+        yield Check("policy.personal", "skip", "dbt has left no manifest.json to look for personal data in")
+    elif open_nodes:
+        named = ", ".join(open_nodes[:_NAMED]) + (" and more" if len(open_nodes) > _NAMED else "")
+        told = f"{len(open_nodes)} nodes are tagged as personal and no rule is about them: {named}"
+        yield Check("policy.personal", "warn", told)
+    else:
+        yield Check("policy.personal", "ok", "every node that is tagged as personal has a rule")
 
 
 def _warnings(policy: LoadedPolicy) -> Check:
     if not policy.warnings:
         return Check("policy.lint", "ok", "lint has nothing to say")
-    more = f", and {len(policy.warnings) - 1} more: clyra policy lint" if len(policy.warnings) > 1 else ""
-    return Check("policy.lint", "warn", f"{policy.warnings[0]}{more}")
+    return Check("policy.lint", "warn", f"{policy.warnings[0]}{_more(len(policy.warnings), 'lint')}")
 
 
 def _target(policy: LoadedPolicy, context: CheckContext) -> Check:
@@ -110,10 +113,8 @@ def _target(policy: LoadedPolicy, context: CheckContext) -> Check:
     return Check("policy.target", "ok", f"target {target.name} is in {inside[0]}")
 
 
-def _fields(rules: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    for rule in rules:
-        for item in rule.get("when", ()):
-            yield from (str(each["field"]) for each in item.get("any", (item,)))
+def _more(count: int, command: str) -> str:
+    return f", and {count - 1} more: clyra policy {command}" if count > 1 else ""
 
 
 def _manifest(path: Path) -> Mapping[str, Any] | None:
@@ -121,18 +122,4 @@ def _manifest(path: Path) -> Mapping[str, Any] | None:
         document = json.loads(path.read_bytes())
     except (OSError, ValueError):
         return None
-    return document if isinstance(document, dict) else None
-
-
-def _tagged(manifest: Mapping[str, Any]) -> Iterator[str]:
-    for collection in ("nodes", "sources"):
-        for unique_id, node in manifest.get(collection, {}).items():
-            columns = node.get("columns") or {}
-            if any(_PERSONAL & _labels(part) for part in (node, *columns.values())):
-                yield str(unique_id)
-
-
-def _labels(part: Mapping[str, Any]) -> set[str]:
-    meta = {**(part.get("meta") or {}), **((part.get("config") or {}).get("meta") or {})}
-    ours = meta.get("clyra") if isinstance(meta.get("clyra"), dict) else {}
-    return {str(label).lower() for label in (*(part.get("tags") or ()), *((ours or {}).get("labels") or ()))}
+    return document if isinstance(document, dict) and isinstance(document.get("nodes"), dict) else None
