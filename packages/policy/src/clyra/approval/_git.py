@@ -91,6 +91,15 @@ class Repository:
         """Whether a merge is another one than git would make; True where it cannot be told, as before git 2.35."""
         return self.ask("show", "--remerge-diff", "--no-color", "--format=", merge, "--", *limits) != ""
 
+    def tree(self) -> str | None:
+        """The git tree of the folder at HEAD, None where HEAD has nothing there."""
+        found = (self.ask("rev-parse", "--verify", "--quiet", f"HEAD:{self.prefix.rstrip('/')}") or "").strip()
+        return found or None
+
+    def is_modified(self) -> bool:
+        """Whether a tracked file of the folder differs from HEAD; True where git does not say."""
+        return self.ask("status", "--porcelain=v1", "--untracked-files=no", "--", ".") != ""
+
     def ancestors_with_trees(self, limit: int) -> list[tuple[str, str]]:
         """The newest commits up to HEAD, each with the git tree of the folder; without those where it is absent."""
         found = (self.ask("rev-list", f"--max-count={limit}", "HEAD") or "").split()

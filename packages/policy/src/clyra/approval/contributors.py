@@ -68,6 +68,29 @@ class Contributors:
             )
 
 
+@dataclass(frozen=True, slots=True)
+class ProjectTree:
+    """What git says about a project folder now; ``is_modified`` where a tracked file differs from ``commit``."""
+
+    tree: str | None
+    commit: str | None
+    is_modified: bool
+
+    @property
+    def clean(self) -> str | None:
+        """The tree, None where the folder does not hold it."""
+        return None if self.is_modified else self.tree
+
+
+def project_tree(project_dir: Path, environ: Mapping[str, str]) -> ProjectTree:
+    """The git tree that the project folder holds; nothing known where there is no checkout."""
+    try:
+        repository = Repository(project_dir, environ)
+    except ConfigurationError:
+        return ProjectTree(None, None, False)
+    return ProjectTree(repository.tree(), repository.head, repository.is_modified())
+
+
 def git_principal(address: str) -> str:
     """The principal that stands for an e-mail address which nobody has mapped."""
     return f"git:{sha256(address.strip().lower().encode()).hexdigest()}"

@@ -9,6 +9,7 @@
     issued/<jti>.json                  tokens that were minted here
     used/<jti>.json                    the run that used a token first
     revoked/<id>.json                  requests, certificates and tokens that are withdrawn
+    reasons/<sha256>.txt               why somebody broke the glass
     checkpoints/<id>.json              paused runs; <id>.end.json once one is over
 
 Every file appears whole or not at all, mode 0600 in folders of mode 0700. Nothing here is believed: a request is read
@@ -274,6 +275,21 @@ class ApprovalStore:
             *_records.names(self.root / "issued", ".json"),
         ]
         return only_one(prefix, known, "request, certificate or token", self.root)
+
+    def keep_reason(self, text: str) -> str:
+        """Keep why somebody broke the glass; gives the digest that evidence names instead of the text.
+
+        Raises:
+            UnavailableError: The folder cannot be written (``evidence_unavailable``).
+        """
+        digest = sha256(text.encode()).hexdigest()
+        _records.put(self.root / "reasons" / f"{digest}.txt", text.encode())
+        return digest
+
+    def reason(self, digest: str) -> str | None:
+        """The text behind such a digest, None where it is not here."""
+        data = self._read("reasons", f"{digest}.txt", digest)
+        return None if data is None else data.decode("utf-8", "replace")
 
     def copy_to(self, folder: Path, request_sha256: str) -> list[Path]:
         """Copy a request, its plan and its certificates into ``folder``, laid out as here; gives what was written.

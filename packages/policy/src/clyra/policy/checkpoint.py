@@ -168,11 +168,7 @@ def resume(paused: PausedRun, end: End | None, now: Now, approver_roles: Iterabl
             f"the checkpoint belongs to another run than {now.run_id}; set CLYRA_RUN_ID to {paused.run_id}",
             code="approval_run_id",
         )
-    if changed := _changes(paused, now):
-        raise BlockedError(
-            f"{' and '.join(changed)} changed since the run paused; run it anew and have that approved",
-            code="checkpoint_state",
-        )
+    refuse_changed(paused, now)
     fitting = sum(1 for roles in approver_roles if not paused.roles or set(roles) & set(paused.roles))
     if fitting < paused.approvals:
         wanted = f" in the role {' or '.join(paused.roles)}" if paused.roles else ""
@@ -204,20 +200,30 @@ def refuse_ended(paused: PausedRun, end: End | None, *, now_s: int) -> None:
         raise BlockedError("the run went on from this checkpoint before; a pause is resumed once", code="approval_used")
 
 
-def seconds_of(text: str) -> int:
-    """Seconds since the epoch of an instant, its fraction dropped."""
-    from datetime import datetime
+def refuse_changed(paused: PausedRun, now: Now) -> None:
+    """Let nothing go on that is not what it was.
 
-    return int(datetime.fromisoformat(text).timestamp())
-
-
-def _changes(paused: PausedRun, now: Now) -> list[str]:
+    Raises:
+        BlockedError: Tree, policy or payload is another (``checkpoint_state``).
+    """
     members: Mapping[str, tuple[Any, Any]] = {
         "the tree": (paused.tree, now.tree),
         "the policy": (paused.policy_sha256, now.policy_sha256),
         "what would run": (paused.payload_sha256, now.payload_sha256),
     }
-    return [name for name, (then, today) in members.items() if then != today]
+    changed = [name for name, (then, today) in members.items() if then != today]
+    if changed:
+        raise BlockedError(
+            f"{' and '.join(changed)} changed since the run paused; run it anew and have that approved",
+            code="checkpoint_state",
+        )
+
+
+def seconds_of(text: str) -> int:
+    """Seconds since the epoch of an instant, its fraction dropped."""
+    from datetime import datetime
+
+    return int(datetime.fromisoformat(text).timestamp())
 
 
 def _damaged() -> FormatError:

@@ -25,6 +25,7 @@ from clyra.policy.checkpoint import (
     deny,
     read_end,
     read_paused,
+    refuse_ended,
     resume,
     seconds_of,
 )
@@ -210,10 +211,10 @@ def check_resume(
             f"{paused.request_sha256[:12]}; mint a token for that one",
             code="approval_payload",
         )
-    resumed = resume(paused, end, now, _roles_of(approval, roles))
+    resumed = resume(paused, end, now, roles_of(approval, roles))
     if not store.end_checkpoint(paused.id, resumed.to_bytes()):
         # Somebody was faster; what they did is the answer.
-        resume(paused, load_checkpoint(store, paused.id)[1], now, ())
+        refuse_ended(paused, load_checkpoint(store, paused.id)[1], now_s=now.now_s)
     return paused
 
 
@@ -228,12 +229,13 @@ def deny_checkpoint(store: ApprovalStore, prefix: str, *, reason: str, now_s: in
     paused, end = load_checkpoint(store, prefix)
     denied = deny(paused, end, reason=reason, now_s=now_s)
     if not store.end_checkpoint(paused.id, denied.to_bytes()):
-        deny(paused, load_checkpoint(store, paused.id)[1], reason=reason, now_s=now_s)
+        refuse_ended(paused, load_checkpoint(store, paused.id)[1], now_s=now_s)
     store.deny(paused.request_sha256, reason, at=denied.at)
     return paused
 
 
-def _roles_of(approval: CheckedToken, roles: Mapping[str, Sequence[str]]) -> list[set[str]]:
+def roles_of(approval: CheckedToken, roles: Mapping[str, Sequence[str]]) -> list[set[str]]:
+    """For each approval in a token, all roles of its person: those that the policy lists, and the one it names."""
     return [
         {str(entry["role"])} | {name for name, members in roles.items() if entry["sub"] in members}
         for entry in approval.claims["approvals"]
