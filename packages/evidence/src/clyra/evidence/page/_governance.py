@@ -44,7 +44,14 @@ def decisions(summary: Summary) -> Markup | None:
     if not summary.policy and not summary.decisions:
         return None
     policy = summary.policy or {}
-    told = facts([(label, code(str(policy[name]))) for name, label in _POLICY.items() if name in policy])
+    values = {name: str(value) for name, value in policy.items()}
+    told = facts(
+        [
+            (label, code(values[name]) if name == "sha256" else values[name])
+            for name, label in _POLICY.items()
+            if name in values
+        ]
+    )
     ordered = sorted(summary.decisions, key=lambda each: each.strength)
     rows = [(_outcome(each), _where(each), _rules(each)) for each in ordered[:MOST_ROWS]]
     head = ("Decision", "Where", "Rules and what was not known")
@@ -73,7 +80,9 @@ def approvals(summary: Summary, verification: Mapping[str, Any] | None) -> Marku
 
 def verified_approvals(verification: Mapping[str, Any] | None) -> frozenset[tuple[str, str]]:
     """Decisions and tokens whose certificates the verification found to be signed by approvers."""
-    entries = verification["approvals"] if verification else ()
+    if verification is None or verification["verdict"] == "invalid":
+        return frozenset()
+    entries = verification["approvals"]
     return frozenset((str(entry["decision"]), str(entry["jti"])) for entry in entries)
 
 
@@ -116,7 +125,7 @@ def doubt(factor: RiskFactor) -> str | None:
     return "asserted by the recorder" if factor.is_asserted else None
 
 
-def approval_lines(approval: Approval) -> Iterable[tuple[str, str]]:
+def approval_notes(approval: Approval) -> Iterable[tuple[str, str]]:
     """What is to be said of an approval besides its certificates, as names and values."""
     if approval.break_glass:
         yield "Break-glass", "emergency access: one person, to be reviewed"
@@ -135,17 +144,27 @@ def scope_of(certificate: Certificate) -> str:
 
 def _approval(approval: Approval, known: Iterable[Decision], *, is_verified: bool) -> Markup:
     decided = next((each for each in known if each.id == approval.decision), None)
-    rows: list[tuple[str, object]] = []
-    for each in approval.certificates:
-        by = join([code(each.principal), element("span", f" as {sentence(each.role)}")])
-        rows += [("Approved by", by), ("When", moment(each.approved_at)), ("Covers", scope_of(each))]
-        rows.append(("Rules lifted", ", ".join(each.rules)))
-        rows.append(("Certificate", join([code(each.sha256), f" ({_METHODS.get(each.method, each.method)})"])))
-    rows += approval_lines(approval)
+    titles = {rule.id: rule.title for rule in decided.rules} if decided else {}
+    what = f"{sentence(decided.point)} {decided.unique_id or ''}".strip() if decided else approval.decision
     word, kind = ("verified", "good") if is_verified else ("claimed, not verified here", "doubtful")
-    title = f"{sentence(decided.point)} {decided.unique_id or ''}".strip() if decided else approval.decision
-    heading = element("h3", title.capitalize(), " ", element("span", word, class_=f"state {kind}"))
-    return element("div", heading, facts(rows), class_="approval")
+    heading = element("h3", what[:1].upper() + what[1:], " ", element("span", word, class_=f"state {kind}"))
+    parts = [_certificate(each, titles) for each in approval.certificates]
+    notes = list(approval_notes(approval))
+    return element("div", heading, *parts, facts(notes) if notes else None, class_="approval")
+
+
+def _certificate(certificate: Certificate, titles: Mapping[str, str]) -> Markup:
+    rules = [named(titles.get(rule) or rule, rule if titles.get(rule) else None) for rule in certificate.rules]
+    how = _METHODS.get(certificate.method, sentence(certificate.method))
+    return facts(
+        [
+            ("Approved by", join([code(certificate.principal), f" as {sentence(certificate.role)}"])),
+            ("When", moment(certificate.approved_at)),
+            ("Covers", scope_of(certificate)),
+            ("Rules lifted", join(rules) if rules else None),
+            ("Certificate", join([code(certificate.sha256), f" {how}"])),
+        ]
+    )
 
 
 def _outcome(decision: Decision) -> Markup:
