@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from clyra.cli.output import bad, doubtful, faint, good, json_option, print_json
-from clyra.spec import ConfigurationError, UnavailableError
+from clyra.spec import ConfigurationError, UnavailableError, spec_folder
 
 if TYPE_CHECKING:
     from clyra.policy.lint import Checked
@@ -21,6 +21,7 @@ Format = Literal["text", "json", "sarif"]
 
 EXIT_CLEAN, EXIT_ERRORS, EXIT_WARNINGS = 0, 1, 2
 LINT_FORMAT = "clyra.policy-lint/v1"
+SCHEMA = "policy/policy.v1.schema.json"
 
 _SARIF_SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 
@@ -28,9 +29,10 @@ _SARIF_SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/sche
 @click.command(short_help="Check a policy file.")
 @click.argument("file", required=False, metavar="[FILE]")
 @click.option("--format", "form", type=click.Choice(("text", "json", "sarif")), default="text", show_default=True)
+@click.option("--schema", is_flag=True, help="Print the JSON Schema that editors complete by, and stop.")
 @json_option
 @click.pass_context
-def lint(ctx: click.Context, *, file: str | None, form: Format, as_json: bool) -> None:
+def lint(ctx: click.Context, *, file: str | None, form: Format, schema: bool, as_json: bool) -> None:
     """Check a policy file exactly as the gates do when they load it, and name every problem with its place.
 
     FILE is clyra.policy.yaml of this folder, or what CLYRA_POLICY names, unless given. The exit code is 0 if the file
@@ -40,7 +42,11 @@ def lint(ctx: click.Context, *, file: str | None, form: Format, as_json: bool) -
     Examples:
       clyra policy lint
       clyra policy lint policies/clyra.policy.yaml --format sarif > policy.sarif
+      clyra policy lint --schema > clyra.policy.schema.json
     """
+    if schema:
+        click.echo((spec_folder() / SCHEMA).read_text(encoding="utf-8"), nl=False)
+        return
     if as_json and form == "sarif":
         raise click.UsageError("--json and --format sarif exclude each other", ctx)
     from datetime import UTC, datetime
