@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Why a decision came out as it did: every rule with the truth of each condition, and the waivers that were looked at.
 
-Truth has four words here: beside ``true``, ``false`` and ``unknown`` there is ``not_decidable``, where evidence holds
-only a keyed digest of a fact, so that the decision knew what the reader does not.
+Truth has four words here: beside ``true``, ``false`` and ``unknown`` there is ``not_decidable``, where the decision
+knew what evidence does not tell: personal facts are keyed digests there, and facts of single nodes are left out of the
+one decision on a whole run.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class RuleTruth:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """All rules that are judged at a point, in the order of the policy; ``elsewhere`` are the ids of the others."""
+    """All rules that are judged at a point, thresholds last; ``elsewhere`` are the ids of the others."""
 
     point: str
     rules: tuple[RuleTruth, ...]
@@ -68,26 +69,29 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True)
 class EvidenceFacts:
-    """Facts of a ``decision`` event: those that can be read, and the names of those that are keyed digests."""
+    """Facts of a ``decision`` event: those that can be read, and the names of those that it does not disclose."""
 
     readable: Facts
-    digested: frozenset[str]
+    undisclosed: frozenset[str]
 
 
-def facts_of_event(members: Mapping[str, Any]) -> EvidenceFacts:
-    """The facts of a journal event, ``members`` being its member ``facts``; undeclared ones are passed over."""
-    declared = declared_facts()
-    digested = frozenset(name for name, value in members.items() if name in declared and _is_digested(name, value))
+def facts_of_event(event: Mapping[str, Any]) -> EvidenceFacts:
+    """The facts of a journal event of type ``decision``; undeclared ones are passed over."""
+    declared, told = declared_facts(), event["facts"]
+    undisclosed = {name for name, value in told.items() if name in declared and _is_digested(name, value)}
+    if event.get("unique_id") is None:
+        undisclosed |= {name for name, fact in declared.items() if fact.scope == "node" and name not in told}
+        undisclosed -= set(event["missing"])
     readable = {
         name: tuple(value) if isinstance(value, list) else value
-        for name, value in members.items()
-        if name in declared and name not in digested
+        for name, value in told.items()
+        if name in declared and name not in undisclosed
     }
-    return EvidenceFacts(readable, digested)
+    return EvidenceFacts(readable, frozenset(undisclosed))
 
 
 def explain(
-    policy: CompiledPolicy, point: str, facts: Facts, *, today: date, digested: frozenset[str] = frozenset()
+    policy: CompiledPolicy, point: str, facts: Facts, *, today: date, undisclosed: frozenset[str] = frozenset()
 ) -> Explanation:
     """The truth of every condition of the rules that are judged at ``point``.
 
@@ -96,14 +100,14 @@ def explain(
         point: The decision point.
         facts: What is known; ``risk.score`` is a fact like any other here.
         today: The day on which waivers are judged.
-        digested: Facts that the decision knew, of which only a digest is at hand.
+        undisclosed: Facts that the decision may have known and the reader does not.
 
     Raises:
         ValueError: There is no such decision point.
     """
     policy.needs(point)
-    view = _View(facts, digested)
-    here = [rule for rule in policy.rules if point in rule.points]
+    view = _View(facts, undisclosed)
+    here = [rule for rule in (*policy.rules, *policy.thresholds) if point in rule.points]
     return Explanation(
         point=point,
         rules=tuple(view.rule(rule, policy.waivers, today) for rule in here),
@@ -114,10 +118,10 @@ def explain(
 class _View:
     """Facts as the reader has them."""
 
-    def __init__(self, facts: Facts, digested: frozenset[str]) -> None:
+    def __init__(self, facts: Facts, undisclosed: frozenset[str]) -> None:
         declared = declared_facts()
         self._facts = facts
-        self._digested = digested
+        self._undisclosed = undisclosed
         self._known: Known = {name: known_value(fact, facts.get(name)) for name, fact in declared.items()}
 
     def rule(self, rule: Rule, waivers: Sequence[Waiver], today: date) -> RuleTruth:
@@ -133,10 +137,8 @@ class _View:
         return tuple(tuple(self._condition(condition) for condition in item) for item in items)
 
     def _condition(self, condition: Condition) -> ConditionTruth:
-        if condition.field in self._digested:
-            # That the fact was known is all that its digest says.
-            truth: Word = "not_decidable" if condition.op != "exists" else _word(condition.value is True)
-            return ConditionTruth(condition, truth, None)
+        if condition.field in self._undisclosed:
+            return ConditionTruth(condition, "not_decidable", None)
         known = self._known[condition.field] is not None
         truth = _word(compile_condition(condition)(self._known))
         return ConditionTruth(condition, truth, self._facts[condition.field] if known else None)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A candidate policy beside the one in force: what it would decide otherwise, told to a file or pipe.
 
-Nothing here can change, delay or fail a decision: the gate hands over facts it has already decided on, and a daemon
-thread decides, compares and writes. What the thread cannot take or write is counted and dropped.
+Nothing here can change, delay or fail a decision: the gate hands over what is to be compared when its own decision is
+made, and a daemon thread has the candidate decide, compares and writes. What the thread cannot take or write is counted
+and dropped.
 """
 
 from __future__ import annotations
@@ -12,16 +13,13 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
-from datetime import date
+from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Literal
 
 from clyra.policy.decision import Decision
 from clyra.policy.effect import RANK, Effect
-from clyra.policy.engine import CompiledPolicy, DecisionScope
-from clyra.policy.facts import Facts
 
 Make = Callable[[], Mapping[str, object] | None]
 """Makes one line for the sink, or None where there is nothing to tell; runs in the sink's thread."""
@@ -175,46 +173,3 @@ class _LineWriter:
             descriptor, self._descriptor = self._descriptor, None
             with suppress(OSError):
                 os.close(descriptor)
-
-
-class Candidate:
-    """A policy on trial: tells a sink where it would have decided otherwise."""
-
-    def __init__(self, policy: CompiledPolicy, sink: ShadowSink, *, policy_sha256: str) -> None:
-        self._policy = policy
-        self._sink = sink
-        self._sha256 = policy_sha256
-
-    def observe(
-        self,
-        enforced: Decision,
-        facts: Facts,
-        *,
-        today: date,
-        scope: DecisionScope = "all",
-        score: int | None = None,
-        labels: Mapping[str, str] | None = None,
-    ) -> None:
-        """Compare with what was decided, later and elsewhere; never blocks and never raises.
-
-        Args:
-            enforced: The decision of the policy in force.
-            facts: Those that it was given. Later changes to the mapping do not matter.
-            today: As it was decided.
-            scope: As it was decided.
-            score: The risk score where it is a decision on risk.
-            labels: Texts for the line, such as the run's id and the node's. No fact is written.
-        """
-        given = dict(facts)
-        told = dict(labels or {})
-
-        def make() -> Mapping[str, object] | None:
-            point = enforced.point
-            if score is None:
-                candidate = self._policy.decide(point, given, today=today, scope=scope)
-            else:
-                candidate = self._policy.decide_risk(point, given, today=today, score=score)
-            difference = compare(enforced, candidate)
-            return None if difference is None else {**told, **asdict(difference), "candidate_sha256": self._sha256}
-
-        self._sink.put(make)
