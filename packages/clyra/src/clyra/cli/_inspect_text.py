@@ -10,6 +10,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from clyra.cli._inspect_governance import approvals, decisions, risk
 from clyra.cli.output import bad, doubtful, faint, good
 from clyra.evidence.page.graph import GraphNode, graph_of
 from clyra.evidence.page.wording import counted, duration, moment, sentence, shortened, visible
@@ -40,6 +41,9 @@ def bundle_text(
         list(_head(summary, verification)),
         _titled("run", _facts(_run_facts(summary), width)),
         _titled("went wrong", _wrong(summary, width)),
+        _titled("decided", decisions(summary, width)),
+        _titled("approved", approvals(summary, verification, width)),
+        _titled("risk", risk(summary)),
         _titled("changed", _changes(summary, width)),
         _titled("lineage", _tree(lineage, summary, width) if lineage else []),
         _titled("anchors", _anchors(summary, width)),
@@ -143,6 +147,7 @@ def _described(node: GraphNode, *, is_repeated: bool) -> tuple[str, str]:
     tests = f"{passed} of {len(node.tests)} tests passed" if node.tests else ""
     if node.tests and passed == len(node.tests):
         tests = counted(passed, "test")
+    tests = ", ".join(filter(None, (tests, "" if node.trust is None else f"trust {node.trust}")))
     if node.run is None:
         return f"read:{node.resource_type}", tests
     took = duration(node.run.execution_us) if node.run.status in GOOD else ""

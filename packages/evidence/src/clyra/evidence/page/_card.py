@@ -8,6 +8,7 @@ from clyra.evidence.page.wording import counted, duration, moment, sentence
 from clyra.evidence.summary import Summary
 
 _CARD = "border:1px solid #8884;border-left:4px solid #6b7785;border-radius:4px;padding:10px 14px;max-width:46em"
+_STOPPING = ("block", "require_approval")
 _FAINT = "opacity:.75"
 
 
@@ -24,8 +25,16 @@ def render_card(summary: Summary) -> str:
             f"{counted(len(nodes), 'node')} ({failed} failed), {counted(summary.statement_count, 'SQL statement')} "
             f"({summary.write_count} that write), {counted(tests.total, 'test')} ({tests.failed} failed)",
         ),
+        *([element("div", _governed(summary))] if summary.policy else []),
         element(
             "div", element("code", summary.bundle_id), " not verified here: clyra.verify.verify_bundle", style=_FAINT
         ),
     ]
     return Markup(element("div", *lines, style=_CARD))
+
+
+def _governed(summary: Summary) -> str:
+    stopped = sum(each.mode == "enforce" and each.decision in _STOPPING for each in summary.decisions)
+    told = [f"policy {(summary.policy or {})['name']}", f"{counted(stopped, 'decision')} to stop"]
+    told.append(f"{counted(len(summary.approvals), 'approval')} claimed")
+    return ", ".join([*told, *([f"risk {summary.risk.score} ({summary.risk.band})"] if summary.risk else [])])

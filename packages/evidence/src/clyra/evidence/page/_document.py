@@ -10,8 +10,8 @@ from hashlib import sha256
 from importlib.resources import files
 from typing import Any
 
-from clyra.evidence.page import _governance as governance
 from clyra.evidence.page import _sections as parts
+from clyra.evidence.page import governed
 from clyra.evidence.page._lineage import lineage_figure, trust_note
 from clyra.evidence.page._markup import Markup, element, join, text
 from clyra.evidence.page._recipe import recipe, verify_command
@@ -117,8 +117,8 @@ def _run_sections(bundle: Bundle, summary: Summary, verification: Mapping[str, A
 
 
 def _governed_sections(summary: Summary, verification: Mapping[str, Any] | None) -> list[Markup | None]:
-    decided, scored = governance.decisions(summary), governance.risk(summary)
-    approved = governance.approvals(summary, verification)
+    decided, scored = governed.decisions(summary), governed.risk(summary)
+    approved = governed.approvals(summary, verification)
     approved_note = "Who let pass what the policy stops. A person is proved only by a verified certificate."
     scored_note = "Points are weight × count, at most 100. Verifiers count again from the record."
     return [

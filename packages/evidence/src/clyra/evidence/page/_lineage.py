@@ -100,8 +100,8 @@ def _box(node: GraphNode, *, x: float, y: float) -> Markup:
         element("rect", x=x, y=f"{y:.1f}", width=_BOX_WIDTH, height=_BOX_HEIGHT, rx=5, class_="box"),
         element("rect", x=x, y=f"{y:.1f}", width=4, height=_BOX_HEIGHT, rx=2, class_="mark"),
         element("text", shortened(node.name, letters), x=x + 13, y=f"{y + 17:.1f}", class_="name"),
-        element("text", shortened(detail, _DETAIL_LETTERS), x=x + 13, y=f"{y + 31:.1f}", class_="detail"),
         _trust(node, x=x + _BOX_WIDTH - 9, y=y + 17),
+        element("text", shortened(detail, _DETAIL_LETTERS), x=x + 13, y=f"{y + 31:.1f}", class_="detail"),
         element(
             "text", tested, x=x + _BOX_WIDTH - 9, y=f"{y + 31:.1f}", text_anchor="end", class_=f"detail {tested_kind}"
         )

@@ -16,19 +16,18 @@ from clyra.evidence.page.wording import counted, moment, sentence
 from clyra.evidence.summary import Summary
 
 _OUTCOMES = {"allow": "allowed", "warn": "warned", "require_approval": "stopped for approval", "block": "refused"}
+_WOULD = {"allow": "allowed", "warn": "would warn", "require_approval": "would ask", "block": "would refuse"}
 _KINDS = {"allow": "good", "warn": "doubtful", "require_approval": "bad", "block": "bad"}
 _METHODS = {"key": "signed with a key", "oidc": "by an identity provider's word"}
 _POLICY = {"name": "Policy", "environment": "Environment", "mode": "Mode", "sha256": "SHA-256 of it"}
 
 
 def outcome(decision: Decision) -> str:
-    """What a decision did, in words; of one in shadow mode, what it would have done."""
+    """What a decision did, in words; of one in shadow mode, what it would do."""
     if decision.is_lifted:
         return "let pass by approval"
-    did = _OUTCOMES.get(decision.decision, sentence(decision.decision))
-    if decision.mode == "enforce" or decision.decision == "allow":
-        return did
-    return f"would have {did}" if decision.decision == "warn" else f"would have been {did}"
+    words = _OUTCOMES if decision.mode == "enforce" else _WOULD
+    return words.get(decision.decision, sentence(decision.decision))
 
 
 def rule_note(rule: DecidedRule) -> str:
