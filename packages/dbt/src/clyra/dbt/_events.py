@@ -17,10 +17,11 @@ from clyra.dbt._dbt_object import DbtObject
 from clyra.dbt._nodes import outcome_of
 from clyra.dbt._session import Session
 from clyra.dbt._statements import Active, Call, ThreadState
-from clyra.dbt.errors import RecorderStop
+from clyra.dbt.errors import PlanOnly, RecorderStop, RunRefused, RunStopped
 from dbt.cli.exceptions import ExceptionExit
 
 if TYPE_CHECKING:
+    from clyra.dbt._gate import RunGate
     from clyra.dbt._process import Termination
 
 Handler = Callable[[DbtObject, ThreadState], None]
@@ -41,12 +42,18 @@ class EventRecorder:
         session: Its state.
         termination: Its way of handling SIGTERM.
         on_completed: Called once with dbt's data of ``CommandCompleted``; seals.
+        gate: Judges the run, where there is a policy.
     """
 
     def __init__(
-        self, session: Session, termination: Termination, on_completed: Callable[[EventRecorder, DbtObject], None]
+        self,
+        session: Session,
+        termination: Termination,
+        on_completed: Callable[[EventRecorder, DbtObject], None],
+        gate: RunGate | None = None,
     ) -> None:
         self.session = session
+        self.gate = gate
         self.termination = termination
         self.interrupted = False
         self.refused = False
@@ -55,6 +62,7 @@ class EventRecorder:
         self._operation = f"operation:{session.dbt.operation}" if session.dbt.operation else None
         self._handlers: dict[str, Handler] = {
             "AdapterRegistered": self._adapter_registered,
+            "FoundStats": self._found_stats,
             "ConcurrencyLine": self._concurrency_line,
             "SQLQuery": self._query,
             "SQLQueryStatus": self._query_status,
@@ -80,7 +88,7 @@ class EventRecorder:
         before = session.clock.cpu_us()
         try:
             handler(message.data, state)
-        except RecorderStop:
+        except RunStopped:
             self.refused = True
             raise
         except ExceptionExit:
@@ -143,15 +151,20 @@ class EventRecorder:
             self.session.wrapped = _statements.wrap_add_query(manager_class)
             Active.recorder = self
 
+    def _found_stats(self, _data: DbtObject, _state: ThreadState) -> None:
+        # run-operation announces no threads. Here dbt still ends with 2 when it is refused, and nothing was sent.
+        if self.gate is not None and self.session.dbt.runs_an_operation:
+            self._open(frozenset())
+
     def _concurrency_line(self, _data: DbtObject, _state: ThreadState) -> None:
         self.session.announced = True
-        self._open()
+        self._open(self.session.dbt.to_run if self.gate is not None else None)
 
     def _query(self, data: DbtObject, state: ThreadState) -> None:
         session = self.session
         if state.is_new:
-            # run-operation announces no threads: its first statement opens the run.
-            self._open()
+            # Whatever announced nothing is opened by its first statement.
+            self._open(None)
             session.begin_anchor()
             state.is_new = False
         unique_id = data.node_info.unique_id
@@ -196,20 +209,43 @@ class EventRecorder:
         self.interrupted = isinstance(sys.exc_info()[1], KeyboardInterrupt | SystemExit)
         if self.interrupted:
             self.termination.ignore()
-        self._error(state, "run_interrupted" if self.interrupted else "run_failed", data.exc, "")
+        stopped = sys.exc_info()[1]
+        code = stopped.code if isinstance(stopped, RunStopped) else "run_failed"
+        self._error(state, "run_interrupted" if self.interrupted else code, data.exc, "")
 
     def _command_completed(self, data: DbtObject, _state: ThreadState) -> None:
         Active.recorder = None
         self._handlers = {}
         self._on_completed(self, data)
 
-    def _open(self) -> None:
+    def _open(self, selected: frozenset[str] | None) -> None:
+        """Open the journal, then judge the run; its first statement waits for both.
+
+        Args:
+            selected: Ids of what is about to run, None where that is not known.
+        """
         from clyra.spec import ClyraError
 
+        if self.gate is None or not self.gate.plan_only:
+            try:
+                self.session.open()
+            except ClyraError as exc:
+                raise RecorderStop.before_the_run(exc) from exc
+        if self.gate is not None:
+            self._pass_gate(self.gate, selected)
+
+    def _pass_gate(self, gate: RunGate, selected: frozenset[str] | None) -> None:
+        from clyra.dbt._plan_only import answer
+        from clyra.dbt._refusal import PlanKnown, RunBlocked
+
         try:
-            self.session.open()
-        except ClyraError as exc:
-            raise RecorderStop.before_the_run(exc) from exc
+            gate.pass_through(selected)
+        except (RunBlocked, PlanKnown) as closed:
+            if gate.plan_only:
+                answer(closed, self.session.environ)
+                raise PlanOnly("only the plan was wanted; nothing was run", "plan_only") from closed
+            if isinstance(closed, RunBlocked):
+                raise RunRefused.by(closed) from closed
 
     def _error(self, state: ThreadState, code: str, message: str, unique_id: str) -> None:
         members: dict[str, object] = {"code": code, "message_sha256": _schema_text.digest_or_none(message)}

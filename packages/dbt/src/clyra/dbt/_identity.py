@@ -69,7 +69,7 @@ def claim_part(folder: Path, run_id: str) -> int:
         os.close(fd)
 
 
-def on_recorder_failure(dbt: DbtInvocation, environ: Mapping[str, str]) -> OnFailure:
-    """``stop`` where ``CLYRA_ON_RECORDER_FAILURE`` or the variable ``clyra_on_recorder_failure`` says so."""
-    setting = environ.get("CLYRA_ON_RECORDER_FAILURE", "") or dbt.var("clyra_on_recorder_failure")
+def on_recorder_failure(dbt: DbtInvocation, environ: Mapping[str, str], policy: str | None) -> OnFailure:
+    """``stop`` where it is said so: in ``CLYRA_ON_RECORDER_FAILURE``, else by the variable, else by the policy."""
+    setting = environ.get("CLYRA_ON_RECORDER_FAILURE", "") or dbt.var("clyra_on_recorder_failure") or policy
     return "stop" if str(setting).strip().lower() == "stop" else "continue"

@@ -114,6 +114,12 @@ class DbtInvocation:
         return Path(self._project.project_root).absolute()
 
     @property
+    def real_project_dir(self) -> Path:
+        """The folder of the real ``dbt_project.yml``: orchestrators run dbt in folders full of symbolic links."""
+        project_file = self.project_dir / "dbt_project.yml"
+        return project_file.resolve().parent if project_file.exists() else self.project_dir.resolve()
+
+    @property
     def target_path(self) -> Path:
         """Where dbt writes its artifacts."""
         return self.project_dir / str(self._project.target_path)
@@ -202,14 +208,14 @@ class DbtInvocation:
         """
         if self.command != "retry":
             return self.selected
-        runnable = sys.modules.get("dbt.task.runnable")
-        frame = sys._getframe()
-        while runnable is not None and frame is not None:
-            task = frame.f_locals.get("self")
-            if isinstance(task, runnable.GraphRunnableTask):
-                return frozenset(str(node.unique_id) for node in getattr(task, "_flattened_nodes", None) or ())
-            frame = cast("Any", frame.f_back)
-        return None
+        task = _task_on_stack("dbt.task.runnable", "GraphRunnableTask")
+        nodes = getattr(task, "_flattened_nodes", None)
+        return None if nodes is None else frozenset(str(node.unique_id) for node in nodes)
+
+    @property
+    def runs_an_operation(self) -> bool:
+        """Whether a macro is about to run, also by ``retry``; asked on the stack of one of dbt's events."""
+        return self.operation is not None or _task_on_stack("dbt.task.run_operation", "RunOperationTask") is not None
 
     def is_deferred(self, node: Any) -> bool:
         """Whether a node that did not run was read from the state that ``--defer`` names.
@@ -279,3 +285,15 @@ class DbtInvocation:
         from dbt.adapters.factory import FACTORY
 
         return FACTORY.adapters.get(self.adapter_type or "")
+
+
+def _task_on_stack(module: str, name: str) -> Any:
+    """The task of this class that is running on this thread; None where there is none."""
+    kind: Any = getattr(sys.modules.get(module), name, None)
+    frame = sys._getframe()
+    while kind is not None and frame is not None:
+        task = frame.f_locals.get("self")
+        if isinstance(task, kind):
+            return task
+        frame = cast("Any", frame.f_back)
+    return None

@@ -97,6 +97,23 @@ def find(manifest: Any, unique_id: str) -> Any:
     return None
 
 
+def chosen(manifest: Any, selected: Iterable[str] | None) -> list[Any]:
+    """The nodes of these ids, in the order of the ids; the whole project where it is not known which are meant."""
+    if selected is None:
+        selected = [
+            unique_id
+            for collection in ("nodes", "unit_tests")
+            for unique_id, node in (getattr(manifest, collection, None) or {}).items()
+            if str(node.resource_type) != "operation"
+        ]
+    return [node for unique_id in sorted(selected) if (node := find(manifest, unique_id)) is not None]
+
+
+def status_if_well(node: Any) -> str:
+    """How a node ends if all goes well."""
+    return "pass" if str(node.resource_type) in TESTS else "success"
+
+
 def describe(manifest: Any, outcomes: Iterable[Outcome]) -> list[dict[str, object]]:
     """The contents of ``nodes.json``: one object per node, in the order of their ids, with its outcome and batches."""
     described: dict[str, dict[str, object]] = {}
@@ -145,6 +162,49 @@ def lineage(
         ],
         "edges": [{"from": parent, "to": child, "run_id": run_id} for parent, child in sorted(edges)],
     }
+
+
+def trusted_lineage(
+    manifest: Any,
+    outcomes: Iterable[Outcome],
+    *,
+    run_id: str,
+    system: str,
+    enforced: bool,
+    is_deferred: Callable[[Any], bool] = lambda node: False,
+) -> dict[str, Any]:
+    """The lineage of a run under a policy, with the trust in each of its nodes.
+
+    Args:
+        manifest: dbt's.
+        outcomes: Of the nodes that ran, or are about to.
+        run_id: Clyra's id of the run.
+        system: The adapter's type.
+        enforced: Whether the policy enforces here.
+        is_deferred: As `lineage` has it.
+    """
+    from clyra.policy.lineage import with_trust
+
+    known = list(outcomes)
+    document = lineage(manifest, known, run_id=run_id, system=system, is_deferred=is_deferred)
+    statuses = {outcome.unique_id: outcome.status for outcome in known if outcome.batch_id is None}
+    hints = {
+        str(node["id"]): trust
+        for node in document["nodes"]  # type: ignore[attr-defined]  # a list of objects, see `lineage`
+        if (trust := _trust_hint(find(manifest, str(node["id"])))) is not None
+    }
+    return with_trust(document, statuses=statuses, enforced=enforced, hints=hints)
+
+
+def _trust_hint(node: Any) -> int | None:
+    """``meta.clyra.trust`` of a node: what somebody claims of a source."""
+    for holder in (getattr(node, "config", None), node):
+        meta = getattr(holder, "meta", None)
+        ours = meta.get("clyra") if isinstance(meta, Mapping) else None
+        trust = ours.get("trust") if isinstance(ours, Mapping) else None
+        if isinstance(trust, int) and not isinstance(trust, bool):
+            return trust
+    return None
 
 
 def _described(node: Any, outcome: Outcome) -> dict[str, object]:

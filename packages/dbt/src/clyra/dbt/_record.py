@@ -25,6 +25,7 @@ def run_record(
     status: str,
     anchors: Sequence[Anchor] = (),
     metrics: Mapping[str, int] | None = None,
+    risk: Mapping[str, object] | None = None,
 ) -> RunRecord:
     """The record of a run as it is known now.
 
@@ -34,22 +35,31 @@ def run_record(
             recovers it.
         anchors: What the warehouse recorded.
         metrics: Durations in microseconds by their names in the manifest.
+        risk: The manifest's, where there is a policy.
     """
     from clyra.evidence.bundle import RunRecord
     from clyra.evidence.record import NO_GOVERNANCE
 
-    observed = metrics or {}
+    observed, governance = metrics or {}, session.governance
     return RunRecord(
         tenant=session.identity.tenant,
         producer_name=PRODUCER,
         producer_version=installed().version,
         source_digest=installed().source_digest,
         run=_run(session, status),
+        policy=None if governance is None else governance.policy_member(),
+        risk=risk,
         anchors=[anchor.as_manifest() for anchor in anchors],
         metrics=observed,
-        governance={**NO_GOVERNANCE, "sla": service_levels(session.dbt.var("clyra_limits"), observed)},
+        governance={
+            **NO_GOVERNANCE,
+            "approvals": [] if governance is None else list(governance.approvals),
+            "frameworks": [] if governance is None else governance.frameworks,
+            "sla": service_levels(session.dbt.var("clyra_limits"), observed),
+        },
         labels=labels(session.dbt.var("clyra_labels")),
         ext={EXTENSION: {"session_tags": session.anchors.tagged_by if session.anchors is not None else "none"}},
+        attachments=() if governance is None else governance.attachments(),
     )
 
 
@@ -80,8 +90,9 @@ def labels(configured: object) -> dict[str, str]:
 
 
 def _run(session: Session, status: str) -> dict[str, object]:
-    dbt = session.dbt
-    return {
+    dbt, governance = session.dbt, session.governance
+    plan_sha256 = None if governance is None else governance.plan_sha256
+    members: dict[str, object] = {
         "run_id": session.identity.run_id,
         "part": session.part,
         "capture": "recorded",
@@ -93,3 +104,4 @@ def _run(session: Session, status: str) -> dict[str, object]:
         "target": _schema_text.name_or_none(dbt.target_name),
         "git": session.build.as_manifest(),
     }
+    return members if plan_sha256 is None else {**members, "plan_sha256": plan_sha256}

@@ -6,7 +6,7 @@ dbt fires ``CommandCompleted`` in a ``finally``, so this runs after success, fai
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -21,7 +21,7 @@ from clyra.spec import ClyraError, UnavailableError
 if TYPE_CHECKING:
     from clyra.dbt._events import EventRecorder
     from clyra.evidence.bundle import Reference, SealedBundle, SourceFile
-    from clyra.evidence.journal import JournalWriter
+    from clyra.evidence.journal import ClosedJournal, JournalWriter
     from clyra.evidence.signer import Signer
     from clyra.warehouse import Anchor
 
@@ -64,9 +64,10 @@ def _seal(recorder: EventRecorder, data: DbtObject, journal: JournalWriter, sign
 
     session, clock = recorder.session, recorder.session.clock
     cpu_before = clock.cpu_us()
-    status = _status(recorder, success=bool(data.success))
     _settle_all(session)
     _add_missing_outcomes(session)
+    holds = _judge_end(recorder)
+    status = _status(recorder, success=bool(data.success) and not holds)
     anchors = _anchors(session, journal)
     references = _references(session)
     files = _files(session)
@@ -77,7 +78,7 @@ def _seal(recorder: EventRecorder, data: DbtObject, journal: JournalWriter, sign
     sealed = seal_bundle(
         session.folder,
         closed,
-        run_record(session, status=status, anchors=anchors, metrics=metrics),
+        run_record(session, status=status, anchors=anchors, metrics=metrics, risk=_risk(session, closed)),
         files=files,
         references=references,
         signers=[signer],
@@ -88,6 +89,31 @@ def _seal(recorder: EventRecorder, data: DbtObject, journal: JournalWriter, sign
     )
     _log(session, sealed)
     return sealed
+
+
+def _judge_end(recorder: EventRecorder) -> bool:
+    """What the policy says at the end of the run; whether it says that nothing may follow."""
+    gate, governance = recorder.gate, recorder.session.governance
+    if gate is None or governance is None:
+        return False
+    from clyra.dbt._end import judge_end
+
+    try:
+        return judge_end(recorder.session, gate, governance, refused=recorder.refused)
+    except Exception as exc:  # noqa: BLE001 - what has run cannot be refused any more
+        recorder.session.degrade("gate", exc)
+        return False
+
+
+def _risk(session: Session, journal: ClosedJournal) -> Mapping[str, object] | None:
+    governance = session.governance
+    policy = None if governance is None else governance.governing.policy
+    if governance is None or policy is None:
+        return None
+    from clyra.dbt._governance import risk_of_journal
+
+    environment = governance.governing.environment.name
+    return risk_of_journal(journal.path, policy.document, environment, session.created_at_us)
 
 
 def _status(recorder: EventRecorder, *, success: bool) -> Status:
@@ -170,17 +196,23 @@ def _files(session: Session) -> Sequence[SourceFile]:
         return []
     manifest, outcomes = session.dbt.manifest, session.outcomes.values()
     described = _nodes.describe(manifest, outcomes)
-    edges = _nodes.lineage(
-        manifest,
-        outcomes,
-        run_id=session.identity.run_id,
-        system=session.dbt.adapter_type or "unknown",
-        is_deferred=session.dbt.is_deferred,
-    )
+    edges = _lineage(session, manifest)
     return [
         SourceFile("artifacts/lineage.json", canonicalize_integers(edges), _JSON, "lineage"),
         SourceFile("artifacts/nodes.json", canonicalize_integers({"nodes": described}), _JSON, "artifact"),
     ]
+
+
+def _lineage(session: Session, manifest: DbtObject) -> Mapping[str, object]:
+    governance, outcomes = session.governance, session.outcomes.values()
+    run_id, system = session.identity.run_id, session.dbt.adapter_type or "unknown"
+    is_deferred = session.dbt.is_deferred
+    if governance is None:
+        return _nodes.lineage(manifest, outcomes, run_id=run_id, system=system, is_deferred=is_deferred)
+    enforced = governance.governing.enforces
+    return _nodes.trusted_lineage(
+        manifest, outcomes, run_id=run_id, system=system, enforced=enforced, is_deferred=is_deferred
+    )
 
 
 def _log(session: Session, sealed: SealedBundle) -> None:

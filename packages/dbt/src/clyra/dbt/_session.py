@@ -16,7 +16,7 @@ import shutil
 import sys
 import threading
 from collections import Counter
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -37,6 +37,7 @@ from clyra.warehouse import SessionTags
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from clyra.dbt._governance import Governance
     from clyra.evidence.folder import EvidenceFolder
     from clyra.evidence.journal import JournalWriter
     from clyra.evidence.project_log import ProjectLog
@@ -54,15 +55,24 @@ class Session:
         dbt: What dbt says about it.
         environ: The environment; session tags are set in it for the time of the run.
         clock: Where time and randomness come from.
+        governance: What governs it, where there is a policy.
     """
 
-    def __init__(self, dbt: DbtInvocation, environ: MutableMapping[str, str], clock: Clock) -> None:
+    def __init__(
+        self,
+        dbt: DbtInvocation,
+        environ: MutableMapping[str, str],
+        clock: Clock,
+        governance: Governance | None = None,
+    ) -> None:
         from clyra.evidence.folder import EvidenceFolder
 
         self.dbt = dbt
         self.environ = environ
         self.clock = clock
-        self.on_failure = on_recorder_failure(dbt, environ)
+        self.governance = governance
+        wanted = None if governance is None else governance.governing.on_recorder_failure
+        self.on_failure = on_recorder_failure(dbt, environ, wanted)
         self.identity: Identity = identify(dbt, environ, clock)
         configured = dbt.var("clyra_evidence_dir")
         self.folder: EvidenceFolder = EvidenceFolder.locate(
@@ -75,7 +85,6 @@ class Session:
         self.is_anchored = False
         self.announced = False
         self.wrapped = False
-        self.build = Build()
         self.part = 1
         self.created_at_us = 0
         self.signer: Signer | None = None
@@ -83,6 +92,7 @@ class Session:
         self.journal: JournalWriter | None = None
         self.anchors: AnchorRecorder | None = None
         self._probe = BuildProbe(self.folder.project_root, environ)
+        self._build: Build | None = None
         self._local = threading.local()
         self._threads: list[ThreadState] = []
         self._backlog: list[Event] = []
@@ -105,6 +115,13 @@ class Session:
     def cpu_us(self) -> int:
         """CPU time that recording has taken so far, in microseconds."""
         return sum(state.cpu_us for state in self._threads)
+
+    @property
+    def build(self) -> Build:
+        """The code that runs; asking the first time waits for git."""
+        if self._build is None:
+            self._build = self._probe.build(self.dbt.source_paths)
+        return self._build
 
     def open(self) -> None:
         """Open key, folder, journal and log, once; before the first statement of the run.
@@ -171,19 +188,39 @@ class Session:
                 self._backlog = events[:_BACKLOG_EVENTS]
                 self.degrade("journal", exc)
 
+    def add(self, kind: str, members: dict[str, object]) -> None:
+        """An event of the calling thread, in the journal before this returns if there is one."""
+        state = self.thread()
+        state.events.append((kind, self.clock.now_us(), members))
+        self.drain(state)
+
+    def keep_record(self) -> None:
+        """Keep what is known of the run by now beside its journal, for whoever recovers it."""
+        from clyra.dbt._record import run_record
+
+        with self._lock:
+            if self.journal is None:
+                return
+            try:
+                self.journal.write_record(run_record(self, status="interrupted"))
+            except (ClyraError, OSError) as exc:
+                self.degrade("journal", exc)
+
     def finish_node(self, state: ThreadState, outcome: Outcome) -> None:
         """A node, or a batch of one, has ended."""
         self.outcomes[outcome.unique_id, outcome.batch_id] = outcome
         state.events.append(("node.finished", self.clock.now_us(), outcome.as_members()))
         self.drain(state)
 
-    def degrade(self, part: str, exc: BaseException) -> None:
-        """Count a failure of ours in ``part``, and tell the first one on stderr."""
+    def degrade(self, part: str, exc: BaseException, details: Sequence[str] = ()) -> None:
+        """Count a failure of ours in ``part``, and tell the first one on stderr, with details where there are any."""
         code = exc.code if isinstance(exc, ClyraError) else "recorder_degraded"
         self.degraded[part, code] += 1
-        if not self._told:
+        if details or not self._told:
             self._told = True
             tell(f"{_explained(exc)} [{code}]; the run goes on, its evidence is incomplete")
+            for detail in details:
+                tell(f"  {detail}")
 
     def abandon(self) -> None:
         """Leave no process behind."""
@@ -194,7 +231,6 @@ class Session:
         from clyra.evidence.journal import JournalWriter
         from clyra.evidence.signer import load_signer
 
-        self.build = self._probe.build(self.dbt.source_paths)
         self.created_at_us = self.clock.now_us()
         self.folder.prepare()
         if self.on_failure == "stop":
@@ -244,16 +280,27 @@ class Session:
             "adapter_type": None if dbt.adapter_type is None else _schema_text.word(dbt.adapter_type),
             "versions": {**dbt.versions(), "clyra": installed().version},
             "gates": {
-                "run": self.on_failure == "stop",
+                "run": self.on_failure == "stop" or self._is_judged,
                 "statement_wrap": False,
                 "statement_event": False,
                 "row_limit": False,
             },
-            "policy": {"sha256": None, "mode": "record"},
+            "policy": self._policy(),
             "build": self.build.as_event(),
             "actor_id": identity.actor,
             "tenant_id": identity.tenant,
         }
+
+    @property
+    def _is_judged(self) -> bool:
+        governing = None if self.governance is None else self.governance.governing
+        return governing is not None and (governing.policy is not None or governing.enforces)
+
+    def _policy(self) -> dict[str, object]:
+        named = None if self.governance is None else self.governance.policy_member()
+        return (
+            {"sha256": None, "mode": "record"} if named is None else {name: named[name] for name in ("sha256", "mode")}
+        )
 
 
 def tell(text: str) -> None:

@@ -8,19 +8,25 @@ over with ``--no-write-json``.
 from __future__ import annotations
 
 import os
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import click
 from dbt_common.events.event_manager_client import get_event_manager
 
 from clyra.dbt import _seal
-from clyra.dbt._clock import Clock, SystemClock
+from clyra.dbt._clock import Clock, SystemClock, aware
 from clyra.dbt._events import EventRecorder
 from clyra.dbt._invocation import DbtInvocation
+from clyra.dbt._policy import Governing, find_governing, is_plan_only
 from clyra.dbt._process import Termination
 from clyra.dbt._session import Session, tell
 from clyra.dbt._statements import Active
+from clyra.dbt._token import Tokens, take_tokens
+from clyra.dbt.errors import RunStopped
 from dbt.plugins.manager import dbtPlugin
+
+if TYPE_CHECKING:
+    from clyra.dbt._gate import RunGate
 
 
 class ClyraPlugin(dbtPlugin):
@@ -30,26 +36,62 @@ class ClyraPlugin(dbtPlugin):
     load_us: ClassVar[int] = 0
 
     def initialize(self) -> None:
-        """Register for dbt's events. Never raises: a fault of ours must not stop dbt."""
+        """Register for dbt's events. A fault of ours stops dbt only where a policy enforces: nobody would judge."""
+        governing: Governing | None = None
         try:
-            self._start()
-        except Exception as exc:  # noqa: BLE001 - recording must not break a run
-            tell(f"cannot record ({type(exc).__name__}: {exc}); this run leaves no evidence")
+            clock = type(self).clock
+            before = clock.cpu_us()
+            # Of every command: project code also runs in those that leave no evidence.
+            tokens = take_tokens(os.environ)
+            dbt = self._begin()
+            if dbt is None:
+                return
+            today = aware(clock.now_us()).date()
+            governing = find_governing(dbt.real_project_dir, os.environ, target=dbt.target_name, today=today)
+            if governing is None or _is_wanted(dbt, governing):
+                self._start(dbt, governing, tokens, before)
+        except Exception as exc:
+            told = f"cannot record ({type(exc).__name__}: {exc})"
+            if governing is not None and governing.enforces:
+                raise RunStopped(f"{told}, and this environment enforces its policy", "internal_error") from exc
+            tell(f"{told}; this run leaves no evidence")
 
-    def _start(self) -> None:
-        clock = type(self).clock
-        before = clock.cpu_us()
+    def _begin(self) -> DbtInvocation | None:
+        """The command, if it is one of those that leave a bundle; what an earlier one left is taken away."""
         manager = get_event_manager()
         Active.recorder = None
         manager.callbacks[:] = [known for known in manager.callbacks if not isinstance(known, EventRecorder)]
         dbt = DbtInvocation.current()
-        if dbt is None or not dbt.is_recorded:
-            return
-        session = Session(dbt, os.environ, clock)
+        return dbt if dbt is not None and dbt.is_recorded else None
+
+    def _start(self, dbt: DbtInvocation, governing: Governing | None, tokens: Tokens, before: int) -> None:
+        clock, manager = type(self).clock, get_event_manager()
+        if governing is None:
+            session, gate = Session(dbt, os.environ, clock), None
+        else:
+            session, gate = _governed(dbt, clock, governing, tokens)
         termination = Termination()
-        recorder = EventRecorder(session, termination, _seal.finish)
+        recorder = EventRecorder(session, termination, _seal.finish, gate)
         manager.callbacks.append(recorder)
         click.get_current_context().call_on_close(recorder.close)
         termination.install()
         session.thread().cpu_us += clock.cpu_us() - before + type(self).load_us
         type(self).load_us = 0
+
+
+def _is_wanted(dbt: DbtInvocation, governing: Governing) -> bool:
+    """Whether the policy wants this command recorded; what it enforces is."""
+    if not governing.is_enabled:
+        tell("switched off by dbt_hooks.enabled of the policy; this run leaves no evidence")
+        return False
+    return governing.enforces or governing.records(dbt.command, dbt.target_name)
+
+
+def _governed(dbt: DbtInvocation, clock: Clock, governing: Governing, tokens: Tokens) -> tuple[Session, RunGate]:
+    # Only runs with a policy pay for these.
+    from clyra.dbt._gate import RunGate
+    from clyra.dbt._governance import Governance
+
+    governance = Governance(governing)
+    session = Session(dbt, os.environ, clock, governance)
+    return session, RunGate(session, governance, tokens, plan_only=is_plan_only(os.environ))

@@ -96,7 +96,7 @@ def seal_bundle(
     Args:
         folder: Takes the bundle and what is too large for it.
         journal: From `JournalWriter.close` or `recover_journal`; its lock is given back in any case.
-        record: What the recorder says about the run.
+        record: What the recorder says about the run; its attachments become files.
         files: Contents beside the journal; a path that breaks the container's rules is replaced and kept as origin.
         references: Bytes that are named only.
         signers: At least one; the first one's origin is the producer's.
@@ -127,7 +127,8 @@ def seal_bundle(
         make_folder(path.parent)
         with new_file(path) as file:
             writer = ContainerWriter(file)
-            listed = _add_files(writer, _plan(files, folder, external_over_bytes))
+            contents = [*files, *(attachment.as_file() for attachment in record.attachments)]
+            listed = _add_files(writer, _plan(contents, folder, external_over_bytes))
             listed.append(_journal_entry(journal))
             manifest = _complete_manifest(base, listed, (perf_counter_ns() - started_ns) // 1000)
             encoded = _encode_manifest(manifest)

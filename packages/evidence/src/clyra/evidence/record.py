@@ -55,10 +55,24 @@ class Reference:
 
 
 @dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file of UTF-8 text that goes into the bundle with the record, also where somebody else seals it."""
+
+    path: str
+    role: str
+    media_type: str
+    text: str
+
+    def as_file(self) -> SourceFile:
+        """The file."""
+        return SourceFile(self.path, self.text.encode(), self.media_type, self.role)
+
+
+@dataclass(frozen=True, slots=True)
 class RunRecord:
     """Members of a manifest, spelled as `def_v0.schema.json` spells them.
 
-    ``run`` goes without ``counts`` and ``recovered_by``, which sealing adds.
+    ``run`` goes without ``counts`` and ``recovered_by``, which sealing adds. ``attachments`` become files.
     """
 
     tenant: str
@@ -74,6 +88,7 @@ class RunRecord:
     payout: Mapping[str, object] | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     ext: Mapping[str, object] = field(default_factory=dict)
+    attachments: Sequence[Attachment] = ()
 
     def to_json(self) -> bytes:
         """Canonical bytes that `from_json` reads.
@@ -97,7 +112,11 @@ class RunRecord:
         names = {item.name for item in fields(cls)}
         if not isinstance(members, dict) or set(members) != names or not isinstance(members["run"], dict):
             raise FormatError("the record beside a journal has other members than a record has")
-        return cls(**cast("dict[str, Any]", members))
+        try:
+            attachments = [Attachment(**entry) for entry in members.pop("attachments")]
+        except TypeError as exc:
+            raise FormatError("the record beside a journal has an attachment that is none") from exc
+        return cls(**cast("dict[str, Any]", members), attachments=attachments)
 
 
 def plain(value: object) -> object:

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Decisions of the gates as events of the journal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from clyra.dbt import _schema_text
+
+if TYPE_CHECKING:
+    from clyra.dbt._session import Session
+    from clyra.policy.decision import Decision, RuleOutcome
+    from clyra.policy.effect import Mode
+
+HOLDS = frozenset(("require_approval", "block"))
+"""Effects that hold a run."""
+
+
+def holding_rules(decision: Decision) -> list[RuleOutcome]:
+    """The rules that hold a run where the environment enforces."""
+    return [rule for rule in decision.rules if rule.mode == "enforce" and is_holding(rule)]
+
+
+def is_holding(rule: RuleOutcome) -> bool:
+    """Whether the rule would hold a run if it enforced."""
+    return rule.effect in HOLDS and rule.state != "waived"
+
+
+class DecisionLog:
+    """Writes decisions of one run.
+
+    Personal facts appear as digests under a key that is made for the run and never kept.
+
+    Args:
+        session: The invocation.
+        mode: The environment's.
+    """
+
+    def __init__(self, session: Session, mode: Mode) -> None:
+        self._session = session
+        self._mode = mode
+        self._personal_key = session.clock.random(32)
+
+    def new_id(self) -> str:
+        """An id for a decision that is about to be made."""
+        from clyra.evidence import new_uuid7
+
+        clock = self._session.clock
+        return new_uuid7(clock.now_us(), clock.random(10))
+
+    def members(
+        self,
+        decision: Decision,
+        decision_id: str,
+        *,
+        policy_sha256: str,
+        risk: int | None,
+        mode: Mode | None = None,
+        unique_id: str | None = None,
+        request_sha256: str | None = None,
+        jti: str | None = None,
+    ) -> dict[str, object]:
+        """The members of the event ``decision``; ``code`` is the first rule that holds the run."""
+        from clyra.policy.engine import event_members
+
+        effective = mode or self._mode
+        members = event_members(
+            decision,
+            decision_id=decision_id,
+            mode=effective,
+            policy_sha256=policy_sha256,
+            risk=risk,
+            personal_key=self._personal_key,
+            unique_id=None if unique_id is None else _schema_text.name(unique_id),
+            request_sha256=request_sha256,
+            jti=jti,
+        )
+        heard = [rule for rule in decision.rules if effective == "shadow" or rule.mode == "enforce"]
+        code = next((rule.id for rule in heard if is_holding(rule)), None)
+        return members if code is None else {**members, "code": code}
+
+    def add(self, members: dict[str, object]) -> None:
+        """Write a decision."""
+        self._session.add("decision", members)
+
+    def add_own(self, code: str, *, point: str, policy_sha256: str | None) -> str:
+        """Write a decision to block that is not a rule's but the gate's own, named by ``code``; gives its id."""
+        decision_id = self.new_id()
+        self.add(
+            {
+                "id": decision_id,
+                "point": point,
+                "mode": self._mode,
+                "decision": "block",
+                "code": code,
+                "rules": [],
+                "missing": [],
+                "facts": {},
+                "policy_sha256": policy_sha256,
+                "risk": None,
+            }
+        )
+        return decision_id
