@@ -271,18 +271,6 @@ def test_a_timestamp_token_is_never_taken_for_a_time() -> None:
     assert unjudged.signers == []
 
 
-def test_an_approval_that_is_claimed_is_refused() -> None:
-    from clyra.verify._refusal import Refusal
-    from clyra.verify.semantics import check_approvals
-
-    manifest = json.loads(dict(entries())[b"manifest.json"])
-    check_approvals(manifest)
-    manifest["governance"]["approvals"] = [{"decision": "d", "jti": "j", "cert_sha256": ["0" * 64]}]
-    with pytest.raises(Refusal) as caught:
-        check_approvals(manifest)
-    assert caught.value.code == "approval_unproven"
-
-
 @pytest.mark.parametrize("at", [AT, datetime(2026, 1, 31, 10, tzinfo=timezone(timedelta(hours=1)))])
 def test_the_moment_may_be_in_any_zone(at: datetime) -> None:
     result = verify_bundle(GOOD, trust=vector("V01").files["trust.json"], at=at, environ={})

@@ -18,13 +18,16 @@ from referencing import Registry, Resource
 
 from clyra.spec import schema
 from clyra.verify._refusal import Refusal
+from clyra.verify.certificate import PAYLOAD_TYPE
 from clyra.verify.conformance import load_vector, vector_files
 from clyra.verify.container import Container, read_container
 from clyra.verify.envelope import parse_envelope
 from clyra.verify.schema import check_schema, compiled
 
-NAMES = ("def_v0", "statement", "journal_event", "trust", "lineage", "verification")
-APPROVALS = ("approval_request", "approval_certificate", "dbt_plan", "approval_token", "resume_token")
+BUNDLED = ("approval_request", "approval_certificate", "dbt_plan", "policy_members")
+NAMES = ("def_v0", "statement", "journal_event", "trust", "lineage", *BUNDLED, "verification")
+TOKENS = ("approval_token", "resume_token")
+ROLES = {"approval_request": "approval_request", "plan": "dbt_plan", "policy": "policy_members"}
 # Values that a mutation puts somewhere: of every type, and at the borders of every keyword.
 ODD: list[Any] = [
     None, True, False, 0, 1, -1, 2**53 - 1, 2**53, 101, "", "a", "A", "a\n", "\x00", "\x7f", "none", "recovered",
@@ -64,14 +67,24 @@ def documents_of(path: Any) -> Iterator[tuple[str, Any]]:
         yield "journal_event", json.loads(line)
     if "artifacts/lineage.json" in container.entries:
         yield "lineage", json.loads(container.read("artifacts/lineage.json"))
+    for file in json.loads(container.read("manifest.json"))["files"]:
+        # One vector has a file that only claims to be a request, and that nothing names.
+        if file["role"] in ROLES and file["path"] in container.entries and file["path"] != "artifacts/other.json":
+            yield ROLES[file["role"]], json.loads(container.read(file["path"]))
+        elif file["role"] == "approval_certificate":
+            envelope = parse_envelope(container.read(file["path"]), PAYLOAD_TYPE)
+            yield "approval_certificate", json.loads(envelope.payload)
     if "trust.json" in vector.files:
         yield "trust", json.loads(vector.files["trust.json"])
+
+
+SUITES = ("valid", "manifest", "journal", "approval_bundle")
 
 
 @cache
 def documents() -> list[tuple[str, Any]]:
     found: dict[str, tuple[str, Any]] = {}
-    for path in [*vector_files(suite="valid"), *vector_files(suite="manifest"), *vector_files(suite="journal")]:
+    for path in [path for suite in SUITES for path in vector_files(suite=suite)]:
         for name, document in documents_of(path):
             found.setdefault(json.dumps([name, _shape(document)], sort_keys=True), (name, document))
     return list(found.values())
@@ -91,7 +104,7 @@ def test_documents_of_every_kind_are_there() -> None:
     assert kinds == {branch["title"] for branch in schema("journal_event")["oneOf"]}
 
 
-@pytest.mark.parametrize("name", [*NAMES, *APPROVALS, "types"])
+@pytest.mark.parametrize("name", [*NAMES, *TOKENS, "types"])
 def test_every_schema_is_valid_and_can_be_compiled(name: str) -> None:
     jsonschema.Draft202012Validator.check_schema(schema(name))
     compiled(name)({})

@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from clyra.verify import verify_bundle
+from clyra.verify.conformance import load_vector, vector_files
 from clyra.verify.trust import FILE_NAME, find_trust_file
 
 
@@ -65,3 +68,15 @@ def test_what_lies_beside_the_bundle_is_never_taken(tmp_path: Path) -> None:
     link = tmp_path / "link"
     link.symlink_to(root)
     assert find_trust_file({}, root, beside=str(link)) == (None, "none")
+
+
+@pytest.mark.parametrize("source", ["environment", "project"])
+def test_published_test_keys_are_refused_unless_an_argument_gave_them(source: str, tmp_path: Path) -> None:
+    good = load_vector(next(path for path in vector_files(suite="valid") if path.name.startswith("V01-")))
+    root = project(tmp_path)
+    (root / FILE_NAME).write_bytes(good.files["trust.json"])
+    environ = {"CLYRA_TRUST": str(root / FILE_NAME)} if source == "environment" else {}
+    at = datetime(2026, 1, 31, 9, tzinfo=UTC)
+    result = verify_bundle(good.input, environ=environ, cwd=root, at=at)
+    assert (result.code, result.stage, result.trust_source) == ("trust_invalid", "input", source)
+    assert verify_bundle(good.input, trust=root / FILE_NAME, environ=environ, at=at).verdict == "valid"

@@ -35,6 +35,7 @@ def test_there_are_vectors_in_every_suite_that_exists() -> None:
     suites = {path.parent.name for path in FILES}
     assert suites <= set(SUITES)
     assert {"valid", "zip", "json", "manifest", "journal", "merkle", "signature", "time_log", "trust"} <= suites
+    assert {"risk", "approval_bundle"} <= suites
     assert len(FILES) > 500
 
 

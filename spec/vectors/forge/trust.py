@@ -16,7 +16,11 @@ RSA = TestKey("bundle rsa", "rsa-pss-sha256")
 LOG = TestKey("log")
 ISSUER = TestKey("issuer")
 RSA_ISSUER = TestKey("rsa issuer", "rsa-pss-sha256")
-NAMED = (BUNDLE, SECOND, STRANGER, ECDSA, RSA, LOG, ISSUER, RSA_ISSUER)
+BEN, CAROL, DORA, ROBOT = (TestKey(f"approver {name}") for name in ("ben", "carol", "dora", "robot"))
+ECDSA_APPROVER = TestKey("approver ecdsa", "ecdsa-p256-sha256")
+RSA_APPROVER = TestKey("approver rsa", "rsa-pss-sha256")
+APPROVERS = (BEN, CAROL, DORA, ROBOT, ECDSA_APPROVER, RSA_APPROVER)
+NAMED = (BUNDLE, SECOND, STRANGER, ECDSA, RSA, LOG, ISSUER, RSA_ISSUER, *APPROVERS)
 
 ORIGIN = "jaffle_shop/6f1c2d3e4b5a69788796a5b4c3d2e1f0"
 NOW = "2026-01-31T09:00:00.000000Z"

@@ -286,17 +286,25 @@ def _wrong_forms() -> Iterator[Case]:
 
 
 def _wrong_sums() -> Iterator[Case]:
-    over = _sent("create", "insert"), edited(put("enforcement/risk/weights/schema_change", 90))
-    for letter, description, arguments, edit in (
-        ("a", "score is not the sum", {}, put("score", 35)),
-        ("b", "score is not capped as the sum is", {"events": over[0], "policy": over[1]}, put("score", 99)),
-        ("c", "points are not weight times count", {}, _points),
-        ("d", "band is another", {}, put("band", "high")),
-        ("e", "band of the next score", {}, put("band", "low")),
-        ("f", "inputs_sha256 of other weights", {}, put("inputs_sha256", inputs_digest(WEIGHTS, []))),
-        ("g", "inputs_sha256 of nothing", {}, put("inputs_sha256", "0" * 64)),
-    ):
-        yield _bad(f"X02{letter}", description, scoring=Scoring(edit=edit), **arguments)
+    heavy = edited(put("enforcement/risk/weights/schema_change", 90))
+    capped = Scoring(edit=put("score", 107))
+    over = _sent("create", "insert")
+    yield _bad("X02b", "score is not capped", over, policy=heavy, scoring=capped, code="schema_invalid")
+    yield _bad("X02b2", "score is below the cap", over, policy=heavy, scoring=Scoring(edit=put("score", 99)))
+    edits: tuple[tuple[str, str, DocumentEdit], ...] = (
+        ("a", "score is not the sum", put("score", 35)),
+        ("c", "points are not weight times count", _points),
+        ("d", "band is another", put("band", "high")),
+        ("e", "band of the next score", put("band", "low")),
+        ("f", "inputs_sha256 of other factors", put("inputs_sha256", inputs_digest(WEIGHTS, []))),
+        ("g", "inputs_sha256 of nothing", put("inputs_sha256", "0" * 64)),
+    )
+    for letter, description, edit in edits:
+        yield _bad(f"X02{letter}", description, scoring=Scoring(edit=edit))
+    plain = policy_document()
+    told = Scoring().risk(run_events(), plain, "enforce")
+    lighter = inputs_digest({**WEIGHTS, "anomaly": 1}, told["factors"])
+    yield _bad("X02l", "inputs_sha256 of other weights", scoring=Scoring(edit=put("inputs_sha256", lighter)))
     for letter, total, band in (("h", 80, "critical"), ("i", 81, "high"), ("j", 24, "medium"), ("k", 50, "medium")):
         events, policy = _scored(total)
         scoring = Scoring(edit=put("band", band))

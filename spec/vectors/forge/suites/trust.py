@@ -112,8 +112,8 @@ def _issuers() -> Iterator[Case]:
     yield _case(
         "K09m", "bundle signed as tokens are", trust_file(*minting), "signature_invalid", "signature", data=pkcs1
     )
-    person = entry(SECOND, "approver", principal="oidc:https://sso.acme.example:7f3a")
-    yield _case("K09n", "approver with a principal", trust_file(entry(BUNDLE), person))
+    named = entry(SECOND, "approver", principal="oidc:https://sso.acme.example:7f3a")
+    yield _case("K09n", "approver with a principal", trust_file(entry(BUNDLE), named))
 
 
 def _pkcs1(envelope: Json) -> Json:
@@ -125,12 +125,12 @@ def _test_keys() -> Iterator[Case]:
     """Yield trust files that a project brings, for which a log is verified: beside a bundle none is ever taken."""
     log = Log([leaf(None), leaf(digest(b"manifest"))]).files()
     own = TestKey("nobody published this one")
-    for id, description, key, *verdict in (
+    for id, description, key, code, stage in (
         ("K10a", "published test key in a project's trust file", BUNDLE, "trust_invalid", "input"),
         ("K10b", "other key in a project's trust file", own, "checkpoint_invalid", "log"),
     ):
         project = {"dbt_project.yml": b"name: shop\n", "clyra.trust.json": trust_file(entry(key, "log"))}
-        yield Case(id, description, b"", *verdict, command="verify-log", files={**log, **project}, args=())
+        yield Case(id, description, b"", code, stage, command="verify-log", files={**log, **project}, args=())
     given = {**log, "trust.json": trust_file()}
     yield Case(
         "K10c", "published test key, by argument", command="verify-log", files=given, args=("--trust", "trust.json")

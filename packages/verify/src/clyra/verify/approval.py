@@ -86,14 +86,14 @@ def _lifted(manifest: Mapping[str, Any], recount: Recount) -> dict[str, _Event]:
     if manifest["run"]["status"] == "success" and any("jti" not in event for event in held):
         raise unproven("a decision held the run, nothing lifted it, and the run is said to be a success")
     lifted = [event for event in held if "jti" in event]
-    return _each_once(({"decision": event["id"], "event": event} for event in lifted), "decision", inner="event")
+    return _each_once(({"decision": event["id"], "event": event} for event in lifted), "event of its id", inner="event")
 
 
 def _each_once(items: Iterable[_Event], what: str, *, inner: str | None = None) -> dict[str, _Event]:
     found: dict[str, _Event] = {}
     for item in items:
         if item["decision"] in found:
-            raise unproven(f"there are two {what} of the decision {item['decision']}")
+            raise unproven(f"the decision {item['decision']} has more than one {what}")
         found[item["decision"]] = item[inner] if inner else item
     return found
 
@@ -116,8 +116,9 @@ class _Files:
         return self._container.read(path)
 
     def document(self, role: str, sha256: str, schema: str) -> Mapping[str, Any]:
+        data = self.read(role, sha256)
         try:
-            value = read_canonical(self.read(role, sha256))
+            value = read_canonical(data)
             check_schema(schema, value)
         except Refusal as exc:
             raise unproven(f"the file of the role {role} is not what it should be: {exc.message}") from exc
@@ -240,13 +241,11 @@ def _check_body(body: Mapping[str, Any], request: Mapping[str, Any], request_sha
         "request_sha256": request_sha256,
         "payload_hash": f"sha256:{request['payload_sha256']}",
     }
-    for name in ("run_id", "standing"):
-        if body.get(name) != request.get(name):
-            raise unproven(f"a certificate has another {name} than its request")
+    repeated |= {name: request.get(name) for name in ("run_id", "standing")}
     for name, value in repeated.items():
-        if name not in body or body[name] != value:
+        if body.get(name) != value:
             raise unproven(f"a certificate has another {name} than its request")
-    if set(body.get("rules", ())) != {rule["id"] for rule in request["rules"]}:
+    if set(body["rules"]) != {rule["id"] for rule in request["rules"]}:
         raise unproven("a certificate names other rules than its request")
 
 

@@ -15,6 +15,12 @@ from clyra.verify.trust import Trust
 
 PAYLOAD_TYPE = "application/vnd.clyra.certificate+json"
 
+_ALWAYS = frozenset({"spec", "kind", "method", "principal", "role", "approved_at"})
+_ABOUT_BUNDLE = frozenset({"bundle_id", "manifest_sha256"})
+_ABOUT_REQUEST = frozenset(
+    {"request_sha256", "payload_type", "payload_sha256", "payload_hash", "tree", "policy_sha256", "rules"}
+)
+
 
 class Certificate(NamedTuple):
     """A well-formed certificate; who signed it is another question."""
@@ -42,7 +48,19 @@ def read_certificate(data: bytes) -> Certificate:
         check_schema("approval_certificate", body)
     except Refusal as exc:
         raise unproven(f"a certificate is malformed: {exc.message}") from exc
-    return Certificate(envelope, cast("Mapping[str, Any]", body))
+    certificate = Certificate(envelope, cast("Mapping[str, Any]", body))
+    _check_members(certificate.body)
+    return certificate
+
+
+def _check_members(body: Mapping[str, Any]) -> None:
+    """Check that a body has the members of its kind and no others: it is about a bundle, or about a request."""
+    if body["kind"] == "review":
+        possible = [_ABOUT_BUNDLE]
+    else:
+        possible = [_ABOUT_REQUEST | {"run_id"}, _ABOUT_REQUEST | {"standing"}]
+    if body.keys() - _ALWAYS not in possible:
+        raise unproven(f"a certificate of the kind {body['kind']} has other members than it should")
 
 
 def check_signed(certificate: Certificate, trust: Trust, manifest: Mapping[str, Any]) -> None:
