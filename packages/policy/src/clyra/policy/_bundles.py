@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,7 +53,12 @@ class DecidedRun:
     policy_sha256: str | None = None
     policy: CompiledPolicy | None = None
     tests_ran: int = 0
-    decisions: tuple[Mapping[str, Any], ...] = field(default_factory=tuple)
+    decisions: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def points_with_nodes(self) -> frozenset[str]:
+        """Decision points at which single nodes have events of their own."""
+        return frozenset(event["point"] for event in self.decisions if event.get("unique_id") is not None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ matters is tried, and only what comes out alike for all of them is said.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from clyra.policy._judge import judge
 from clyra.policy._witness import assignments, kinds_of
 from clyra.policy.effect import RANK, Effect
-from clyra.policy.facts import Facts, FactValue, decision_points, declared_facts
+from clyra.policy.facts import Facts, FactValue, declared_facts
 from clyra.policy.rules import RISK_SCORE
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from clyra.policy.decision import Decision
     from clyra.policy.engine import CompiledPolicy
 
+Scope = Literal["run", "node", "all"]
 Verdict = Literal["same", "stricter", "weaker", "not decidable"]
 
 _MAX_COMBINATIONS = 2_000
@@ -39,14 +40,14 @@ class Recorded:
     Attributes:
         point: The decision point.
         day: The day, UTC.
-        scope: Which rules were asked: those of one node, or those of the run.
+        scope: Which rules were asked: those of one node, those of the run, or all.
         facts: What was known and is told.
         absent: Facts that were asked for and unknown.
     """
 
     point: str
     day: date
-    scope: Literal["run", "node", "all"]
+    scope: Scope
     facts: Facts
     absent: frozenset[str]
 
@@ -68,36 +69,32 @@ class Replayed:
     untold: tuple[str, ...]
 
 
-def recorded_of(event: Mapping[str, Any], asked: Callable[[str], Collection[str]] | None) -> Recorded:
+def recorded_of(event: Mapping[str, Any], policy: CompiledPolicy | None, *, nodes_apart: bool) -> Recorded:
     """What a decision event tells.
 
     Args:
-        event: A journal event of type ``decision``.
-        asked: The facts that its own policy asks for at a point; None where that policy is not at hand.
-
-    Raises:
-        ValueError: It is no decision of a point that exists.
+        event: A journal event of type ``decision``, as `clyra.policy._bundles` checked it.
+        policy: Its own policy; None where that is not at hand, and it cannot be said what was looked for in vain.
+        nodes_apart: Whether the same gate left events of its own for single nodes. Else an event without node stands
+            for the run and all of its nodes, and their facts are told only where they did not differ.
     """
-    point = event["point"]
-    if point not in decision_points():
-        raise ValueError(f"no decision point {point!r}")
+    point, unique_id, risk = event["point"], event.get("unique_id"), event.get("risk")
     declared = declared_facts()
     facts: dict[str, FactValue] = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in event["facts"].items()
         if name in declared and not declared[name].personal
     }
-    told = event["facts"].keys()
-    wanted = set(event["missing"]) | (set() if asked is None else set(asked(point)) - told)
-    unique_id, risk = event.get("unique_id"), event.get("risk")
+    scope: Scope = "node" if unique_id is not None else "run" if nodes_apart else "all"
+    asked = frozenset[str]() if policy is None else policy.needs(point) - event["facts"].keys()
+    absent = {name for name in (*event["missing"], *asked) if name in declared}
     if isinstance(risk, int):
         facts[RISK_SCORE] = risk
     if isinstance(unique_id, str):
         facts[_NODE] = unique_id
-    scope = _scope_of(event, told)
-    # The decision on a run as a whole says nothing about its nodes' facts, which it may have met in several values.
-    absent = frozenset(name for name in wanted if name in declared and (scope != "all" or not _is_node(name)))
-    return Recorded(point, date.fromisoformat(event["occurred_at"][:10]), scope, facts, absent)
+    if scope == "all":
+        absent = {name for name in absent if declared[name].scope == "run"}
+    return Recorded(point, date.fromisoformat(event["occurred_at"][:10]), scope, facts, frozenset(absent))
 
 
 def replay(recorded: Recorded, old: CompiledPolicy, new: CompiledPolicy) -> Replayed:
@@ -151,17 +148,6 @@ def _conditions(recorded: Recorded, policies: Iterable[CompiledPolicy]) -> Itera
                     items += waiver.items_for(rule)
             for item in items:
                 yield from item
-
-
-def _scope_of(event: Mapping[str, Any], told: Collection[str]) -> Literal["run", "node", "all"]:
-    if event.get("unique_id") is not None:
-        return "node"
-    return "all" if any(_is_node(name) for name in (*told, *event["missing"])) else "run"
-
-
-def _is_node(name: str) -> bool:
-    fact = declared_facts().get(name)
-    return fact is not None and fact.scope == "node"
 
 
 def _verdict(old: Decision, new: Decision) -> Verdict:

@@ -10,7 +10,7 @@ from typing import TypeGuard
 
 from clyra.policy.source import TrapError, resolve
 
-_PLAIN = re.compile(r"[A-Za-z_(<>./][\w ./()<>=*+'-]*(?<! )|[A-Za-z_][\w.-]*:[\w.:/-]*[\w/-]")
+_PLAIN = re.compile(r"[A-Za-z_/][\w ./()<>=*+'-]*(?<! )|[A-Za-z_][\w.-]*:[\w.:/-]*[\w/-]")
 _WIDTH = 110
 _FEW = 4
 

@@ -196,7 +196,7 @@ def _kind(rule: Mapping[str, Any], *, is_shadow: bool) -> Kind:
 def _standing(run: DecidedRun, event: Mapping[str, Any], rule: str, policy: CompiledPolicy | None) -> Standing:
     if policy is None:
         return "stands"
-    recorded = recorded_of(event, None if run.policy is None else run.policy.needs)
+    recorded = recorded_of(event, run.policy, nodes_apart=event["point"] in run.points_with_nodes)
 
     def refuses(facts: Mapping[str, Any]) -> bool:
         decision = judge(policy, recorded.point, facts, today=recorded.day, scope=recorded.scope)
