@@ -55,7 +55,7 @@ class DbtPlan:
         """
         document = read_document(data, schema="dbt_plan", code="plan_invalid", max_bytes=MAX_PLAN_BYTES)
         plan = _plan_of(document)
-        # Members that are lists of named things are maps here: a name twice, or another order, would be lost.
+        # Lists of named things are sorted here or maps: another order, or a name twice, would be lost.
         if plan.to_bytes() != data:
             raise FormatError("nodes, env or seeds are not sorted, or hold one twice", code="plan_invalid")
         return plan
@@ -104,14 +104,11 @@ def build_plan(
     Raises:
         FormatError: A value is not what the schema says, or a node is there twice (``plan_invalid``).
     """
-    ordered = tuple(sorted(nodes, key=lambda node: node.unique_id))
-    if len({node.unique_id for node in ordered}) != len(ordered):
-        raise FormatError("a node is there twice", code="plan_invalid", pointer="/nodes")
     plan = DbtPlan(
         project=project,
         target=target,
         tree=tree,
-        nodes=ordered,
+        nodes=_sorted(nodes),
         macros_sha256=macros_sha256,
         hooks_sha256=hooks_sha256,
         env=dict(env),
@@ -183,6 +180,13 @@ def _other_inputs(approved: DbtPlan, actual: DbtPlan) -> Iterator[str]:
             yield f"seed file {path} has other data"
 
 
+def _sorted(nodes: Iterable[PlanNode]) -> tuple[PlanNode, ...]:
+    ordered = tuple(sorted(nodes, key=lambda node: node.unique_id))
+    if len({node.unique_id for node in ordered}) != len(ordered):
+        raise FormatError("a node is there twice", code="plan_invalid", pointer="/nodes")
+    return ordered
+
+
 def _document_of(plan: DbtPlan) -> dict[str, Any]:
     document: dict[str, Any] = {
         "spec": SPEC,
@@ -208,7 +212,7 @@ def _plan_of(document: Mapping[str, Any]) -> DbtPlan:
         project=document["project"],
         target=document["target"],
         tree=document["tree"],
-        nodes=tuple(PlanNode(**node) for node in sorted(document["nodes"], key=lambda node: str(node["unique_id"]))),
+        nodes=_sorted(PlanNode(**node) for node in document["nodes"]),
         macros_sha256=document["macros_sha256"],
         hooks_sha256=document["hooks_sha256"],
         env={entry["name"]: entry["sha256"] for entry in document["env"]},
