@@ -234,8 +234,13 @@ def _require_carries(place: Place, request: ApprovalRequest, approver: Approver,
     from clyra.approval.proof import check_approvals
     from clyra.evidence import instant
 
-    kind = "approval" if request.break_glass is None else "break_glass"
-    body = certificate_for(request, principal=approver.principal, role=role, approved_at=instant(now_us), kind=kind)
+    body = certificate_for(
+        request,
+        principal=approver.principal,
+        role=role,
+        approved_at=instant(now_us),
+        kind="approval" if request.break_glass is None else "break_glass",
+    )
     try:
         check_approvals(
             request,

@@ -94,7 +94,7 @@ def one_line(text: str) -> str:
 
 
 def _field(label: str, values: Iterable[str]) -> list[str]:
-    lines = []
+    lines: list[str] = []
     for value in values:
         lines.append(f"  {faint(label.ljust(_LABEL_WIDTH)) if not lines else ' ' * _LABEL_WIDTH}{value}")
     return lines

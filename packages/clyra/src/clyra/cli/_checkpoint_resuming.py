@@ -92,8 +92,8 @@ def run_command(command: Sequence[str], paused: PausedRun, tokens: Tokens, envir
         write_secret(approval, tokens.approval + "\n")
         write_secret(waiting, tokens.resume + "\n")
         own = {RUN_ID: paused.run_id, APPROVAL_FILE: str(approval), RESUME_FILE: str(waiting)}
-        # The command mints nothing, and a token of another run would only be refused.
-        kept = {name: value for name, value in environ.items() if name not in (ISSUER, APPROVAL)}
+        # Project code reads the environment: it gets the name of a key's file, never a key, and no token.
+        kept = {name: value for name, value in environ.items() if name != APPROVAL and "PRIVATE KEY" not in value}
         try:
             code = subprocess.run(command, env=kept | own, check=False).returncode
         except OSError as exc:

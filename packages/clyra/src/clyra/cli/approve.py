@@ -163,10 +163,11 @@ def status_of(place: Place, request: ApprovalRequest, now_s: int) -> str:
     if gone is not None:
         return gone.kind
     given = len(place.store.certificates_for(request.sha256))
-    if given >= request.quorum:
+    wanted = place.store.wanted(request)
+    if given >= wanted:
         return "approved"
     state = "open" if place.store.is_open(request, now_s=now_s) else "stale"
-    return f"{state}, {given} of {request.quorum} approvals"
+    return f"{state}, {given} of {wanted} approvals"
 
 
 def _as_wished(place: Place, request: ApprovalRequest, wishes: Wishes, now_us: int) -> ApprovalRequest:

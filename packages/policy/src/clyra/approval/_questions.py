@@ -78,6 +78,11 @@ def beneficiary(request: ApprovalRequest) -> tuple[object, ...]:
     return request.run_id, request.standing is not None, request.break_glass is not None
 
 
+def wanted(request: ApprovalRequest) -> int:
+    """How many approvals close the request; an emergency is one person's."""
+    return 1 if request.break_glass is not None else request.quorum
+
+
 def still_open(old: ApprovalRequest) -> ConfigurationError:
     """Why another request cannot be asked now."""
     return ConfigurationError(

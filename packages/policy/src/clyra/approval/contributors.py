@@ -151,14 +151,18 @@ def contributors(
 
 
 def rule_form(document: Mapping[str, Any], rule: str) -> bytes:
-    """What a policy says about one rule, in canonical form: the rule, the waivers that name it, its settings.
+    """What a policy says about one rule, in canonical form: the rule or checkpoint, its waivers, its settings.
 
     A rule that is built in has no entry; then the settings of its section stand for it.
     """
     from clyra.evidence import canonicalize
 
     sections = [document.get(name, {}) for name in _RULE_SECTIONS]
-    entries = [entry for section in sections for entry in section.get("rules", ()) if entry.get("id") == rule]
+    listed = [
+        *(section.get("rules", ()) for section in sections),
+        document.get("enforcement", {}).get("checkpoints", ()),
+    ]
+    entries = [entry for entries in listed for entry in entries if entry.get("id") == rule]
     waivers = [waiver for waiver in document.get("waivers", ()) if rule in waiver.get("rules", ())]
     settings: object = None
     if rule == "risk_threshold":

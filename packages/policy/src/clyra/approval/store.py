@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from clyra.approval import _records
-from clyra.approval._questions import age, beneficiary, only_one, question, seconds_of, slot, still_open
+from clyra.approval._questions import age, beneficiary, only_one, question, seconds_of, slot, still_open, wanted
 from clyra.approval.contributors import Settled
 from clyra.approval.request import ApprovalRequest
 from clyra.spec import ConfigurationError, FormatError
@@ -179,7 +179,7 @@ class ApprovalStore:
         return [
             request
             for request in self.requests()
-            if request.sha256 not in gone and len(signed.get(request.sha256, ())) >= request.quorum
+            if request.sha256 not in gone and len(signed.get(request.sha256, ())) >= wanted(request)
         ]
 
     def settled(self, audience: str) -> Settled:
@@ -191,11 +191,15 @@ class ApprovalStore:
             policies=frozenset(request.policy_sha256 for request in earlier),
         )
 
+    def wanted(self, request: ApprovalRequest) -> int:
+        """How many approvals close the request."""
+        return wanted(request)
+
     def is_open(self, request: ApprovalRequest, *, now_s: int) -> bool:
         """Whether the request still waits for signatures; ``now_s`` in seconds since the epoch."""
         if request.sha256 in self.revoked() or now_s - seconds_of(request.created_at) > OPEN_FOR_S:
             return False
-        return len(self.certificates_for(request.sha256)) < request.quorum
+        return len(self.certificates_for(request.sha256)) < wanted(request)
 
     def issue(self, jti: str, record: Mapping[str, object]) -> None:
         """Remember that the token ``jti`` was minted here; the token itself is not kept.
