@@ -14,7 +14,7 @@ import click
 from clyra.cli.output import json_option
 
 
-@click.command(short_help="See it work: database, dbt run, evidence, forgery refused.")
+@click.command(short_help="See it work: evidence, a forgery refused, a change approved.")
 @click.option(
     "--folder",
     type=click.Path(path_type=Path, file_okay=False),
@@ -26,7 +26,7 @@ from clyra.cli.output import json_option
 @click.option("--duckdb", is_flag=True, help="Use DuckDB instead of Postgres.")
 @json_option
 def quickstart(*, folder: Path, dsn: str | None, duckdb: bool, as_json: bool) -> None:
-    """Run a sample dbt project on a Postgres of its own, verify its evidence, and try to forge it.
+    """Run a sample dbt project on a Postgres of its own, verify its evidence, forge it, and have a change approved.
 
     Needs no database, no administrator and no configuration: Postgres comes with the packages and lives in the folder.
 
@@ -44,4 +44,4 @@ def quickstart(*, folder: Path, dsn: str | None, duckdb: bool, as_json: bool) ->
     chosen = dsn or os.environ.get("CLYRA_PG_DSN")
     if duckdb and dsn:
         raise ConfigurationError("--dsn and --duckdb exclude each other; give one")
-    Quickstart(folder.resolve(), dsn=None if duckdb else chosen, duckdb=duckdb, as_json=as_json).run()
+    Quickstart(folder.resolve(), dsn=None if duckdb else chosen, duckdb=duckdb, as_json=as_json).run_all()
