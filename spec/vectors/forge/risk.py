@@ -124,8 +124,7 @@ def _verb(verb: str) -> str:
 
 def sql_rules() -> list[str]:
     """Return the ids of the rules that are about the safety of SQL."""
-    rules: list[str] = _read("policy/sql_rules.json")["rules"]
-    return rules
+    return sorted(_read("policy/sql_rules.json")["rules"])
 
 
 @cache
