@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from clyra.policy.load import LoadedPolicy
     from clyra.policy.replay import ReplayResult
 
+_WIDTH = 15
+
 EXIT_NOT_WEAKER, EXIT_WEAKER, EXIT_NOT_DECIDABLE = 0, 1, 2
 
 
@@ -99,9 +101,10 @@ def _coloured(direction: str) -> str:
 def _text(found: PolicyDiff, replayed: ReplayResult | None) -> Iterator[str]:
     for change in found.changes:
         part = "" if change.part == "setting" else f"{change.part} "
-        yield f"{_coloured(change.direction)}  {part}{change.name} {change.kind}: {'; '.join(change.reasons)}"
+        blank = " " * (_WIDTH - len(change.direction))
+        yield f"{_coloured(change.direction)}{blank}{part}{change.name} {change.kind}: {'; '.join(change.reasons)}"
         if change.example:
-            yield f"          {faint(f'for example where {_facts_text(change.example)}')}"
+            yield f"{' ' * _WIDTH}{faint(f'for example where {_facts_text(change.example)}')}"
     if not found.changes:
         yield "the policies say the same"
     if replayed is not None:
@@ -141,8 +144,8 @@ def _replay_text(replayed: ReplayResult) -> Iterator[str]:
 
 def _replay_row(count: int, unique_id: str | None, outcome: Replayed, target: str | None) -> Sequence[str]:
     effects = f"{outcome.old or '?'} -> {outcome.new or '?'}"
-    untold = f"not told: {', '.join(outcome.untold)}" if outcome.verdict == "not decidable" else ""
-    return [_coloured(outcome.verdict), f"{count}x", unique_id or "the run", target or "", effects, faint(untold)]
+    untold = faint(f"not told: {', '.join(outcome.untold)}") if outcome.verdict == "not decidable" else ""
+    return [_coloured(outcome.verdict), f"{count}x", unique_id or "the run", target or "", effects, untold]
 
 
 def _document(old: LoadedPolicy, new: LoadedPolicy, found: PolicyDiff, replayed: ReplayResult | None) -> dict[str, Any]:

@@ -211,7 +211,15 @@ def _finding_row(finding: Finding) -> list[str]:
         remarks.append("settled since" if finding.is_settled else f"{finding.settled}x settled since")
     targets = ", ".join(sorted(finding.targets))
     where = finding.unique_id or "the run"
-    return [effect, finding.rule, where, targets, f"{finding.count}x", when, faint("; ".join(remarks))]
+    return [
+        effect,
+        finding.rule,
+        where,
+        targets,
+        f"{finding.count}x",
+        when,
+        faint("; ".join(remarks)) if remarks else "",
+    ]
 
 
 def _trial_text(trial: Sequence[Mapping[str, Any]]) -> Iterator[str]:

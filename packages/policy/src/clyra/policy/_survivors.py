@@ -66,8 +66,14 @@ class Tried:
 def try_mutants(
     document: Mapping[str, Any], environments: Mapping[str, Environment], cases: Sequence[Case], *, today: date
 ) -> Iterator[Tried]:
-    """Try every mutant of a normalized policy that passes all its ``cases``."""
+    """Try every mutant of a normalized policy.
+
+    Raises:
+        ValueError: A case fails on the policy itself, so that nothing could be said about its mutants.
+    """
     original = compile_policy(document)
+    if any(run_case(original, environments, case, today=today).faults for case in cases):
+        raise ValueError("mutants are tried on a policy that passes its cases")
     for mutant in mutants(document):
         changed = compile_policy(mutant.document)
         if any(run_case(changed, environments, case, today=today).faults for case in cases):

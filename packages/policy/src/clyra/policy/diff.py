@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from clyra.policy._compare_settings import Direction, compare_sets, joined, setting_changes
 from clyra.policy._rule_effects import compare_rules, where_holds
-from clyra.policy.effect import RANK
+from clyra.policy.effect import RANK, default_severity
 from clyra.policy.rules import RISK_SCORE
 
 if TYPE_CHECKING:
@@ -24,6 +24,12 @@ Part = Literal["rule", "waiver", "environment", "threshold", "checkpoint", "sett
 
 _TEXTS = ("title", "message", "fix", "controls", "owner")
 _SEVERITIES = ("info", "warning", "critical")
+_WHEN_WORDS: Mapping[Direction, str] = {
+    "weaker": "does not hold everywhere it did",
+    "stricter": "holds more often",
+    "equal": "conditions say the same in other words",
+    "not decidable": "conditions cannot be compared",
+}
 _SELECTORS = ("relations", "nodes", "digests", "sources", "tools", "routes", "labels", "phrases_sha256")
 
 
@@ -126,16 +132,17 @@ def _changed_rule(
     reasons = [
         f"{name} {_shown(old[name])} becomes {_shown(new[name])}"
         for name in ("effect", "mode", "on_missing", "severity")
-        if old[name] != new[name]
+        if old[name] != new[name] and not (_follows_effect(old, name) and _follows_effect(new, name))
     ]
     if old["when"] != new["when"]:
-        reasons.append(
-            {"weaker": "holds less often", "stricter": "holds more often", "equal": "conditions say the same"}.get(
-                compared.direction, "conditions cannot be compared"
-            )
-        )
+        reasons.append(_WHEN_WORDS[compare_rules(document, old, {**old, "when": new["when"]}, today=today).direction])
     reasons += [f"{name} changed" for name in _TEXTS if old.get(name) != new.get(name)]
     return Change("rule", new["id"], "changed", joined(directions), tuple(reasons), compared.example)
+
+
+def _follows_effect(rule: Mapping[str, Any], name: str) -> bool:
+    """Whether a member is what it would be if nobody had written it."""
+    return bool(rule[name] == {"on_missing": rule["effect"], "severity": default_severity(rule["effect"])}.get(name))
 
 
 def _mode_direction(old: Mapping[str, Any], new: Mapping[str, Any]) -> Direction:
