@@ -78,7 +78,7 @@ def _versioned(path: Path) -> Check:
         add = f"git -C {shlex.quote(folder)} add -- {name}"
         undo = f"git -C {shlex.quote(folder)} rm --cached --quiet -- {name}"
         return Check("project.trust_git", "warn", f"{name} is not in version control", add, undo)
-    if _git(folder, "diff", "--quiet", "HEAD", "--", name) is None and _git(folder, "rev-parse", "HEAD") is not None:
+    if _is_changed(folder, name):
         return Check("project.trust_git", "warn", f"{name} has changes that no commit holds; review and commit them")
     return Check("project.trust_git", "ok", f"{name} is in version control")
 
@@ -86,17 +86,24 @@ def _versioned(path: Path) -> Check:
 def _restored(path: Path) -> tuple[str | None, str | None]:
     """How to go back to the last committed trust file, if that is another one."""
     folder, name = str(path.parent), path.name
-    if _git(folder, "cat-file", "-e", f"HEAD:./{name}") is None or _git(folder, "diff", "--quiet", "HEAD", "--", name):
+    if not _is_changed(folder, name):
         return None, None
     kept = shlex.quote(f"{path}.broken")
     place = shlex.quote(str(path))
     return f"mv {place} {kept} && git -C {shlex.quote(folder)} checkout -- {name}", f"mv {kept} {place}"
 
 
+def _is_changed(folder: str, name: str) -> bool:
+    """Whether the last commit holds another version of the file; asked without `git diff`, which writes its index."""
+    committed = _git(folder, "rev-parse", "--verify", "--quiet", f"HEAD:./{name}")
+    return committed is not None and committed != _git(folder, "hash-object", "--", name)
+
+
 def _git(folder: str, *words: str) -> str | None:
     """What git printed; None if it said no, or is not there."""
+    command = ["git", "-C", folder, *words]
     try:
-        done = subprocess.run(["git", "-C", folder, *words], capture_output=True, text=True, check=False, timeout=10)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout if done.returncode == 0 else None
