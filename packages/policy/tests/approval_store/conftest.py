@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -120,6 +123,59 @@ class Checkout:
         }
         self.git("commit", "-q", "--allow-empty", "-m", message, **who)
         return self.git("rev-parse", "HEAD")
+
+
+Killing = Callable[[Callable[[Path], object], Path], Iterator[Path]]
+
+_CALLS = ("open", "write", "fsync", "replace", "link", "unlink", "mkdir")
+
+
+def _killed_at_every_call(work: Callable[[Path], object], folder: Path) -> Iterator[Path]:
+    """Do ``work`` in a new folder in processes that die by SIGKILL before their 1st, 2nd, ... call that writes.
+
+    Gives the folder after each death, and after the first process that lives to its end.
+    """
+    for left in range(1, 500):
+        root = folder / str(left) / "approvals"
+        child = os.fork()
+        if child == 0:
+            _die_before_call(left)
+            try:
+                work(root)
+                os._exit(0)
+            finally:
+                os._exit(1)
+        status = os.waitpid(child, 0)[1]
+        yield root
+        if os.WIFEXITED(status):
+            assert os.WEXITSTATUS(status) == 0
+            # A file that is written needs at least six of them.
+            assert left > 6
+            return
+        assert os.WTERMSIG(status) == signal.SIGKILL
+    raise AssertionError("the work never ends")
+
+
+def _die_before_call(number: int) -> None:
+    left = number
+
+    def counted(call: Callable[..., Any]) -> Callable[..., Any]:
+        def counting(*words: Any, **more: Any) -> Any:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return call(*words, **more)
+
+        return counting
+
+    for name in _CALLS:
+        setattr(os, name, counted(getattr(os, name)))
+
+
+@pytest.fixture
+def killing() -> Killing:
+    return _killed_at_every_call
 
 
 @pytest.fixture

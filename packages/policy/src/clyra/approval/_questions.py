@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from hashlib import sha256
 from pathlib import Path
 
 from clyra.approval.request import ApprovalRequest
@@ -53,6 +54,11 @@ def only_one(prefix: str, known: Sequence[str], kind: str, root: Path, code: str
 def slot(request: ApprovalRequest) -> tuple[object, ...]:
     """What at most one open request may be about."""
     return request.tenant, request.project, request.tree, request.audience, request.actions
+
+
+def slot_id(request: ApprovalRequest) -> str:
+    """The slot as a name of files."""
+    return sha256(repr(slot(request)).encode()).hexdigest()[:32]
 
 
 def question(request: ApprovalRequest) -> tuple[object, ...]:

@@ -3,6 +3,7 @@
 
 ::
 
+    asked/<slot>-<turn>.json           requests in the order in which they were asked, per tree, audience, actions
     requests/<sha256>.json             canonical bytes of a request
     plans/<sha256>.json                the plan that a request names
     certificates/<sha256>.dsse.json    what people signed
@@ -21,14 +22,24 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64decode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
 from clyra.approval import _records
-from clyra.approval._questions import age, beneficiary, only_one, question, seconds_of, slot, still_open, wanted
+from clyra.approval._questions import (
+    age,
+    beneficiary,
+    only_one,
+    question,
+    seconds_of,
+    slot,
+    slot_id,
+    still_open,
+    wanted,
+)
 from clyra.approval.contributors import Settled
 from clyra.approval.request import ApprovalRequest
 from clyra.spec import ConfigurationError, FormatError
@@ -89,19 +100,16 @@ class ApprovalStore:
             raise FormatError(
                 "the plan is not the one that the request names; write the request again", code="request_invalid"
             )
-        if (asked := self._asked_already(new, self._open_rivals(new))) is not None:
-            return asked
-        self._keep(new, plan)
-        # Another process may have passed the check at the same moment: both are there now, and the older one stays.
-        older = [old for old in self._open_rivals(new) if age(old) < age(new)]
-        try:
-            asked = self._asked_already(new, older)
-        except ConfigurationError:
-            self._withdraw(new.sha256, "superseded", "another request was first", new.created_at)
-            raise
-        if asked is not None:
-            self._withdraw(new.sha256, "superseded", f"by {asked}", new.created_at)
-        return asked or new.sha256
+        if plan is not None:
+            _records.put(self.root / "plans" / f"{new.payload_sha256}.json", plan)
+        while True:
+            turn = self._last_turn(new)
+            if (asked := self._asked_already(new)) is not None:
+                return asked
+            # Whoever takes the next turn has seen every request of the turns before; nobody else can take it.
+            if _records.put_first(self._turn_path(new, turn + 1), data):
+                self._keep(new, None)
+                return new.sha256
 
     def replace_request(self, old: ApprovalRequest, data: bytes) -> str:
         """Put another form of the same question, for a time or in an emergency, in place of a request.
@@ -375,8 +383,8 @@ class ApprovalStore:
             if old.sha256 != new.sha256 and slot(old) == slot(new) and self.is_open(old, now_s=now_s)
         ]
 
-    def _asked_already(self, new: ApprovalRequest, rivals: Sequence[ApprovalRequest]) -> str | None:
-        for old in rivals:
+    def _asked_already(self, new: ApprovalRequest) -> str | None:
+        for old in self._open_rivals(new):
             if question(old) != question(new):
                 raise still_open(old)
             if beneficiary(old) == beneficiary(new):
@@ -385,6 +393,24 @@ class ApprovalStore:
                 raise still_open(old)
             self._withdraw(old.sha256, "superseded", f"by {new.sha256}", new.created_at)
         return None
+
+    def _last_turn(self, new: ApprovalRequest) -> int:
+        """How many requests were asked for the slot of ``new``; the last of them is kept when this returns."""
+        prefix = f"{slot_id(new)}-"
+        taken = [name for name in _records.names(self.root / "asked", ".json") if name.startswith(prefix)]
+        if not taken:
+            return 0
+        turn = max(int(name.removeprefix(prefix)) for name in taken)
+        data = _records.read(self._turn_path(new, turn))
+        if data is not None:
+            last = ApprovalRequest.from_bytes(data)
+            if last.sha256 != new.sha256 and not (self.root / "requests" / f"{last.sha256}.json").exists():
+                # Its owner has not come to it yet, or was killed.
+                self._keep(last, None)
+        return turn
+
+    def _turn_path(self, request: ApprovalRequest, turn: int) -> Path:
+        return self.root / "asked" / f"{slot_id(request)}-{turn}.json"
 
     def _signatures(self) -> dict[str, list[str]]:
         """Digests of certificates that are not withdrawn, by the request they are about."""
