@@ -35,6 +35,7 @@ _ADVICE = {
     "did not find expected ',' or '}'": "a { that is never closed, or a comma that is missing",
     "block sequence entries are not allowed": "a list item stands where none can; begin a new line for it",
     "found unknown escape character": "an escape that does not exist; write the text in single quotes",
+    "found invalid Unicode character escape": "an escape of half a surrogate pair; write the character itself",
     "did not find expected the document start": "text after the end of the document; remove it",
     "did not find expected <document start>": "text after the end of the mapping; give it the indentation of the rest",
     "did not find expected alphabetic or numeric character": "a value starts with & or *; put it in quotes",

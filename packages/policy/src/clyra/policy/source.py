@@ -122,17 +122,32 @@ def one_of(words: Iterable[object]) -> str:
 
 _WORDS: Mapping[str, object] = {"true": True, "false": False, "null": None, "": None}
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")
-_BOOLEAN_WORDS = {"y": "true", "yes": "true", "on": "true", "true": "true"} | {
-    "n": "false",
-    "no": "false",
-    "off": "false",
-    "false": "false",
+_OTHER_WORDS = {
+    **dict.fromkeys(("y", "yes", "on", "true"), "true"),
+    **dict.fromkeys(("n", "no", "off", "false"), "false"),
+    **dict.fromkeys(("~", "null"), "null"),
 }
-_NULL_WORDS = {"~", "null"}
-_DATE = re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt ].*)?", re.DOTALL)
-_BASE_60 = re.compile(r"[-+]?[0-9][0-9_]*(:[0-9]{1,2})+(\.[0-9_]*)?")
-_DIGITS = re.compile(r"[-+]?(0[xob])?[0-9a-f_]*[0-9][0-9a-f_]*", re.IGNORECASE)
-_FRACTION = re.compile(r"[-+]?([0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)(e[-+]?[0-9]+)?|[-+]?\.inf|\.nan", re.IGNORECASE)
+_TRAP = "policy_yaml_trap"
+# Each pattern reads its text once: a mebibyte of digits is no time bomb.
+_TRAPS = (
+    (
+        re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt ].*)?", re.DOTALL),
+        "without quotes is a date for some YAML readers and text for others; write",
+    ),
+    (
+        re.compile(r"[-+]?[0-9][0-9_]*(:[0-9]{1,2})+(\.[0-9_]*)?"),
+        "without quotes is a number in base 60 for some YAML readers; write",
+    ),
+    (
+        re.compile(r"[-+]?0(x[0-9a-f_]+|o[0-7_]+|b[01_]+|[0-9_]+)", re.IGNORECASE),
+        "is a different number for different YAML readers; write it in plain digits, or as text",
+    ),
+    (
+        re.compile(r"[-+]?([0-9][0-9_]*(\.[0-9_]*)?|\.[0-9][0-9_]*)(e[-+]?[0-9]+)?|[-+]?\.inf|\.nan", re.IGNORECASE),
+        "is no plain whole number; write it in digits alone, or as text",
+    ),
+    (re.compile("="), "without quotes is no text for some YAML readers; write"),
+)
 
 
 def resolve(text: str) -> object:
@@ -143,14 +158,21 @@ def resolve(text: str) -> object:
     """
     if text in _WORDS:
         return _WORDS[text]
+    if text.lower() in _OTHER_WORDS:
+        word = _OTHER_WORDS[text.lower()]
+        raise TrapError(
+            _TRAP, f'{text} without quotes is {word} for some YAML readers; write {word}, or "{text}" for text'
+        )
     # Most scalars are words of the vocabulary: one look at the first character spares them the patterns.
-    first = text[0]
+    if text[0] not in "0123456789+-.=":
+        return text
     if _INTEGER.fullmatch(text):
         if len(text) > len(str(MAX_INTEGER)) + 1 or abs(int(text)) > MAX_INTEGER:
             raise TrapError("policy_range", f"the number {_cut(text)} is too large; the largest is {MAX_INTEGER}")
         return int(text)
-    if advice := _trap(text, first):
-        raise TrapError("policy_yaml_trap", advice)
+    for pattern, reading in _TRAPS:
+        if pattern.fullmatch(text):
+            raise TrapError(_TRAP, f'{_cut(text)} {reading} "{_cut(text)}"')
     return text
 
 
@@ -160,29 +182,6 @@ class TrapError(Exception):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
-
-
-def _trap(text: str, first: str) -> str | None:
-    shown = _cut(text)
-    lower = text.lower()
-    if lower in _BOOLEAN_WORDS:
-        word = _BOOLEAN_WORDS[lower]
-        return f'{shown} without quotes is {word} for some YAML readers; write {word}, or "{shown}" for the text'
-    if lower in _NULL_WORDS:
-        return f'{shown} is null for some YAML readers; write null, or "{shown}" for the text'
-    if text == "=":
-        return 'a bare = is no text for some YAML readers; write "="'
-    if first not in "0123456789+-.":
-        return None
-    if _DATE.fullmatch(text):
-        return f'{shown} without quotes is a date for some YAML readers and text for others; write "{shown}"'
-    if _BASE_60.fullmatch(text):
-        return f'{shown} without quotes is a number in base 60 for some YAML readers; write "{shown}"'
-    if _FRACTION.fullmatch(text) and not text.isdigit():
-        return f'{shown} is no plain whole number; write it in digits alone, or "{shown}" for the text'
-    if _DIGITS.fullmatch(text) and (first == "0" or "_" in text or first == "+"):
-        return f'{shown} is a different number for different YAML readers; write it in plain digits, or "{shown}"'
-    return None
 
 
 def _cut(text: str) -> str:
