@@ -139,7 +139,7 @@ def untold_facts(recorded: Recorded, policies: Sequence[CompiledPolicy]) -> tupl
 
 def _conditions(recorded: Recorded, policies: Iterable[CompiledPolicy]) -> Iterator[Condition]:
     for policy in policies:
-        for rule in policy.rules:
+        for rule in (*policy.rules, *policy.thresholds):
             if recorded.point not in rule.points or recorded.scope not in ("all", rule.scope):
                 continue
             items = [*rule.when]

@@ -14,7 +14,7 @@ from clyra.policy._judge import judge, only
 from clyra.policy._witness import assignments, kinds_of
 from clyra.policy.conditions import Item, asked, read_items
 from clyra.policy.effect import RANK
-from clyra.policy.facts import decision_points, declared_facts
+from clyra.policy.facts import decision_points, declared_facts, points_of
 
 if TYPE_CHECKING:
     from clyra.policy.facts import FactValue
@@ -82,11 +82,11 @@ def places_of(whens: Sequence[Sequence[Item]]) -> Iterator[Place] | None:
     kinds = kinds_of(condition for when in whens for item in when for condition in item)
     if kinds is None:
         return None
-    declared = declared_facts()
+    declared, judged_at = declared_facts(), [points_of(asked(when)) for when in whens]
     found: dict[tuple[object, ...], Iterator[Place]] = {}
     for point in decision_points():
         here = {name: values for name, values in kinds.items() if point in declared[name].points}
-        applies = tuple(asked(when) <= here.keys() for when in whens)
+        applies = tuple(point in points for points in judged_at)
         combinations = assignments(here)
         if combinations is None:
             return None

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from itertools import islice, product
+from itertools import chain, islice, product
 from typing import TYPE_CHECKING, Any, Literal
 
 from clyra.policy._judge import judge, observed, only
@@ -15,7 +15,7 @@ from clyra.policy.cases import Case, run_case
 from clyra.policy.conditions import read_items
 from clyra.policy.engine import RISK_THRESHOLD, compile_policy
 from clyra.policy.mutate import Mutant, mutants, rules_of
-from clyra.policy.rules import RISK_SCORE, member, read_rules
+from clyra.policy.rules import RISK_SCORE, member
 from clyra.policy.waivers import read_waivers
 
 if TYPE_CHECKING:
@@ -119,20 +119,23 @@ def _telling_waivers(
     versions = [
         [each for each in source["waivers"] if each["id"] == mutant.owner] for source in (document, mutant.document)
     ]
-    compiled = {rule.id: rule for rule in read_rules(document)}
+    policy = compile_policy(document)
     last = date.fromisoformat(versions[0][0]["expires"])
     found: list[Iterator[_Moment]] = []
-    for name in versions[0][0]["rules"]:
-        if name not in rules:
+    for rule in (*policy.rules, *policy.thresholds):
+        if rule.id not in versions[0][0]["rules"]:
             continue
-        selected = [waiver.items_for(compiled[name]) for each in versions for waiver in read_waivers({"waivers": each})]
-        places = places_of([(*compiled[name].when, *items) for items in selected])
+        selected = [waiver.items_for(rule) for each in versions for waiver in read_waivers({"waivers": each})]
+        places = places_of([rule.when, *((*rule.when, *items) for items in selected)])
         if places is None:
             return None
-        pair = [only(document, [rules[name]], waivers=each) for each in versions]
+        alone = [rules[rule.id]] if rule.id in rules else []
+        thresholds = [] if alone else member(document, "enforcement", "risk", "thresholds")
+        before, after = (only(document, alone, waivers=each, thresholds=thresholds) for each in versions)
         days = (last, last + timedelta(days=1))
-        found.append(_differing(((point, facts, day) for (point, facts), day in product(places, days)), *pair))
-    return (moment for each in found for moment in each)
+        moments = ((point, facts, day) for (point, facts), day in product(places, days))
+        found.append(_differing(moments, before, after))
+    return chain.from_iterable(found)
 
 
 def _differing(moments: Iterator[_Moment], before: CompiledPolicy, after: CompiledPolicy) -> Iterator[_Moment]:

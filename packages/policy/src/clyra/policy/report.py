@@ -16,7 +16,6 @@ from clyra.policy._bundles import DecidedRun, Unread
 from clyra.policy._judge import judge
 from clyra.policy._replay import over_untold, recorded_of
 from clyra.policy.effect import RANK, Effect
-from clyra.policy.engine import RISK_THRESHOLD
 from clyra.policy.facts import declared_facts
 
 if TYPE_CHECKING:
@@ -277,8 +276,7 @@ def waivers_for(report: Report, *, today: date) -> list[dict[str, Any]]:
     """
     by_rule: dict[str, list[Occurrence]] = {}
     for each in report.occurrences:
-        # No waiver lowers a threshold.
-        if each.kind == "would_refuse" and each.standing != "settled" and each.rule != RISK_THRESHOLD:
+        if each.kind == "would_refuse" and each.standing != "settled":
             by_rule.setdefault(each.rule, []).append(each)
     return [
         {
