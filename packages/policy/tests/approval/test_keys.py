@@ -43,6 +43,9 @@ def test_an_issuer_may_have_a_name_and_an_approver_none(world: World) -> None:
         {"valid_from": ...},
         {"role": ...},
         {"alg": ...},
+        {"valid_from": ""},
+        {"tenants": []},
+        {"extra": 1},
     ],
     ids=str,
 )
@@ -52,6 +55,17 @@ def test_an_entry_that_is_none_is_refused(world: World, change: dict[str, Any]) 
     with pytest.raises(FormatError) as caught:
         keys_of(trust, "issuer")
     assert caught.value.code == "trust_invalid"
+
+
+def test_a_key_that_is_listed_twice_is_refused(world: World) -> None:
+    trust = world.trust
+    trust["keys"].append({**trust["keys"][0], "role": "approver"})
+    with pytest.raises(FormatError, match="listed twice"):
+        keys_of(trust, "issuer")
+
+
+def test_without_a_trust_file_there_is_no_key() -> None:
+    assert keys_of({}, "issuer") == {}
 
 
 def test_a_key_is_good_from_its_first_instant_to_before_its_last() -> None:

@@ -34,7 +34,7 @@ def check(vector: dict[str, Any]) -> tuple[str, ...]:
     args, expected = vector["args"], dict(vector["args"]["expected"])
     used = args["used"]
     place = {
-        "keys": keys_of({"keys": args["keys"]}, "issuer"),
+        "keys": keys_of({"version": 1, "keys": args["keys"]}, "issuer"),
         "now_s": args["now"],
         "revoked": frozenset(args["revoked"]),
         "used_by": None if used is None else used.get,
