@@ -165,7 +165,8 @@ def test_personal_data_without_a_rule_is_told() -> None:
 
 
 def test_what_analysis_finds_is_told() -> None:
-    again = "    - {id: x_frozen_too, effect: warn, mode: enforce, when: [{field: env.change_freeze, op: eq, value: true}]}\n"
+    when = "[{field: env.change_freeze, op: eq, value: true}]"
+    again = f"    - {{id: x_frozen_too, effect: warn, mode: enforce, when: {when}}}\n"
     assert analysed("", None)["policy.analysis"] == "ok"
     assert analysed(again, None)["policy.analysis"] == "warn"
 
