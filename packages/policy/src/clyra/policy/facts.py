@@ -7,7 +7,7 @@ something was not looked at.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
@@ -53,6 +53,24 @@ def declared_facts() -> Mapping[str, Fact]:
 def decision_points() -> Mapping[str, str]:
     """Every decision point with what it stands for."""
     return MappingProxyType(cast("dict[str, str]", read_json("policy/facts.json")["points"]))
+
+
+@lru_cache(maxsize=1)
+def run_stages() -> tuple[str, ...]:
+    """The decision points of one dbt run, in the order in which it comes to them."""
+    return tuple(cast("list[str]", read_json("policy/facts.json")["stages"]))
+
+
+def points_of(names: Iterable[str]) -> frozenset[str]:
+    """Where a rule that asks these facts is judged: every point that supplies all of them.
+
+    Of the stages of one run it is only the first: what was judged before a run, and perhaps approved, is not judged
+    once more after it.
+    """
+    declared = declared_facts()
+    supplied = frozenset(decision_points()).intersection(*(declared[name].points for name in names))
+    stages = [stage for stage in run_stages() if stage in supplied]
+    return supplied.difference(stages[1:])
 
 
 def _fact(name: str, entry: Mapping[str, Any]) -> Fact:

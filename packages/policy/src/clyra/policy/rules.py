@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from clyra.policy.conditions import Item, asked, read_items
 from clyra.policy.effect import EFFECTS, Effect, Mode, Severity, default_severity
-from clyra.policy.facts import Scope, decision_points, declared_facts
+from clyra.policy.facts import Scope, declared_facts, points_of
 from clyra.spec import PolicyError
 
 RISK_SCORE = "risk.score"
@@ -35,7 +35,7 @@ PLACES: Mapping[CheckpointPlace, tuple[str, ...]] = {
 class Rule:
     """One rule: all items of ``when`` must hold, of each item any condition.
 
-    ``points`` are the decision points that supply every fact it asks; it is passed over at others. ``scope`` is
+    ``points`` are the decision points at which it is judged (`points_of`); it is passed over at others. ``scope`` is
     ``node`` where it asks a fact of one node.
     """
 
@@ -131,7 +131,7 @@ def _rule(entry: Mapping[str, Any]) -> Rule:
     when = read_items(entry["when"])
     asks = asked(when)
     declared = declared_facts()
-    points = frozenset(decision_points()).intersection(*(declared[name].points for name in asks))
+    points = points_of(asks)
     if not points:
         wanted = ", ".join(sorted(asks))
         raise PolicyError(f"rule {entry['id']}: no gate supplies all of {wanted}", code="policy_fact_point")
