@@ -25,6 +25,7 @@ Document = dict[str, Any]
 Values = dict[str, Any]
 
 FACTS: Mapping[str, Any] = read_json("policy/facts.json")["facts"]
+STAGES: list[str] = read_json("policy/facts.json")["stages"]
 TODAY = date(2026, 11, 22)
 EFFECTS = ("allow", "warn", "require_approval", "block")
 SECTIONS = ("data_platform", "genai_security", "voice_compliance")
@@ -169,6 +170,13 @@ def points_of(field: str) -> frozenset[str]:
     return frozenset(FACTS[field]["points"])
 
 
+def is_judged(fields: list[str], point: str) -> bool:
+    """Whether ``point`` supplies all the facts, and no earlier stage of the run did."""
+    earlier = STAGES[: STAGES.index(point)] if point in STAGES else []
+    supplies = [all(stage in FACTS[field]["points"] for field in fields) for stage in (*earlier, point)]
+    return supplies[-1] and not any(supplies[:-1])
+
+
 def fields_of(when: list[Document]) -> list[str]:
     return [condition["field"] for item in when for condition in item.get("any", [item])]
 
@@ -189,7 +197,7 @@ class Naive:
         for rule in self.rules(score):
             fields = fields_of(rule["when"])
             is_node = any(FACTS[field]["scope"] == "node" for field in fields)
-            if any(point not in FACTS[field]["points"] for field in fields):
+            if not is_judged(fields, point):
                 continue
             if ("risk.score" in fields) != (score is not None) or (scope, is_node) in (("run", True), ("node", False)):
                 continue

@@ -87,6 +87,7 @@ class ShadowSink:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._closed = False
+        self._given_up = False
         self._waiting = 0
         self._counts = {"written": 0, "same": 0, "failed": 0, "dropped": 0}
 
@@ -114,6 +115,7 @@ class ShadowSink:
             self._queue.put(None)
             thread.join(timeout_s)
         with self._lock:
+            self._given_up = self._given_up or self._waiting > 0
             self._counts["dropped"] += self._waiting
             self._waiting = 0
             return ShadowCounts(**self._counts)
@@ -129,7 +131,7 @@ class ShadowSink:
 
     def _work(self) -> None:
         writer = _LineWriter(self._path)
-        while (make := self._queue.get()) is not None:
+        while (make := self._queue.get()) is not None and not self._given_up:
             outcome = _attempt(make, writer)
             with self._lock:
                 # Zero where `close` gave up on this line: it is counted already.
