@@ -489,4 +489,5 @@ def test_a_setting_that_only_dbt_can_read_is_refused(tmp_path: Path, text: str) 
 
 
 def test_events_of_one_input_are_the_same_twice(traced: Project) -> None:
-    assert traced.run().events(Build(), {}) == traced.run().events(Build(), {})
+    clock = SystemClock()
+    assert traced.run().events(Build(), {}, clock) == traced.run().events(Build(), {}, clock)

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from clyra.dbt import _schema_text
 
 if TYPE_CHECKING:
-    from clyra.dbt._session import Session
+    from clyra.dbt._clock import Clock
     from clyra.policy.decision import Decision, RuleOutcome
     from clyra.policy.effect import Mode
 
@@ -32,21 +33,22 @@ class DecisionLog:
     Personal facts appear as digests under a key that is made for the run and never kept.
 
     Args:
-        session: The invocation.
+        clock: Where time and randomness come from.
         mode: The environment's.
+        write: Takes the type and the members of an event.
     """
 
-    def __init__(self, session: Session, mode: Mode) -> None:
-        self._session = session
+    def __init__(self, clock: Clock, mode: Mode, write: Callable[[str, dict[str, object]], None]) -> None:
+        self._clock = clock
         self._mode = mode
-        self._personal_key = session.clock.random(32)
+        self._write = write
+        self._personal_key = clock.random(32)
 
     def new_id(self) -> str:
         """An id for a decision that is about to be made."""
         from clyra.evidence import new_uuid7
 
-        clock = self._session.clock
-        return new_uuid7(clock.now_us(), clock.random(10))
+        return new_uuid7(self._clock.now_us(), self._clock.random(10))
 
     def members(
         self,
@@ -81,7 +83,7 @@ class DecisionLog:
 
     def add(self, members: dict[str, object]) -> None:
         """Write a decision."""
-        self._session.add("decision", members)
+        self._write("decision", members)
 
     def add_own(self, code: str, *, point: str, policy_sha256: str | None) -> str:
         """Write a decision to block that is not a rule's but the gate's own, named by ``code``; gives its id."""

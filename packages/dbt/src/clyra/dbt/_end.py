@@ -45,13 +45,7 @@ def _judge_tests(session: Session, gate: RunGate, governance: Governance, policy
     if judged is None:
         return False
     decision = judged.decision
-    log = gate.log
-    if decision.rules:
-        members = log.members(decision, log.new_id(), policy_sha256=policy.sha256, risk=None)
-        failed = [name for name in judged.failed if not name.startswith(_failed_tests.RULE)]
-        if len(failed) == 1:
-            members["unique_id"] = failed[0]
-        log.add(members)
+    judged.write(gate.log, policy.sha256)
     if session.identity.joined and governing.test_failures_block:
         run_id = session.identity.run_id
         _failed_tests.remember(session.folder.journal_dir, run_id, failed=judged.failed, passed=judged.passed)

@@ -128,8 +128,7 @@ class RunFacts:
         return "human" if self._is_interactive else None
 
     def _materializations(self) -> tuple[str, ...]:
-        found = {str(kind) for node in self._nodes if (kind := getattr(_config(node), "materialized", None))}
-        return tuple(sorted(found))
+        return tuple(sorted({_materialized(node) for node in self._nodes}))
 
     def _count(self, *types: str) -> int:
         return sum(_type(node) in types for node in self._nodes)
@@ -168,7 +167,7 @@ class NodeFacts:
         if name == "dbt.has_tests":
             return node.unique_id in self._tested
         if name == "dbt.relation":
-            return relation_of(node, self._system)
+            return relation_of(node, self._system) or ""
         if name == "lineage.trust":
             return self._trust().get(node.unique_id)
         return None
@@ -272,6 +271,20 @@ def _text(owner: Any, attribute: str) -> str | None:
     return None if value is None else _schema_text.name(str(getattr(value, "value", value)))
 
 
+def _place(node: Any, attribute: str) -> str:
+    """Where a node builds; empty, which is known, for one that builds nothing."""
+    return _text(node, attribute) or ""
+
+
+def _materialized(node: Any) -> str:
+    """The materialization; for kinds that have none the name of the kind, so that it is known to be no other."""
+    return _text(_config(node), "materialized") or _type(node)
+
+
+def _language(node: Any) -> str | None:
+    return _text(node, "language") or ("sql" if _type(node) == "unit_test" else None)
+
+
 def _classification(node: Any) -> str | None:
     value = _meta(node).get("classification")
     return None if value is None else _schema_text.name(str(value))
@@ -282,14 +295,14 @@ _NODE_SOURCES: dict[str, Callable[[Any], FactValue | None]] = {
     "data.labels": _labels,
     "data.personal": _is_personal,
     "dbt.contract_enforced": lambda node: bool(getattr(getattr(node, "contract", None), "enforced", False)),
-    "dbt.database": lambda node: _text(node, "database"),
+    "dbt.database": lambda node: _place(node, "database"),
     "dbt.groups": _groups,
-    "dbt.language": lambda node: _text(node, "language"),
-    "dbt.materialized": lambda node: _text(_config(node), "materialized"),
+    "dbt.language": _language,
+    "dbt.materialized": _materialized,
     "dbt.node": lambda node: _text(node, "unique_id"),
     "dbt.package": lambda node: _text(node, "package_name"),
     "dbt.path": lambda node: _text(node, "original_file_path"),
     "dbt.resource_type": lambda node: _text(node, "resource_type"),
-    "dbt.schema": lambda node: _text(node, "schema"),
+    "dbt.schema": lambda node: _place(node, "schema"),
     "dbt.tags": lambda node: tuple(sorted(_tags(node))),
 }

@@ -49,7 +49,7 @@ class RunGate:
 
     def __init__(self, session: Session, governance: Governance, tokens: Tokens, *, plan_only: bool) -> None:
         self.trial: CandidateTrial | None = None
-        self.log = DecisionLog(session, governance.governing.environment.mode)
+        self.log = DecisionLog(session.clock, governance.governing.environment.mode, session.add)
         self._session = session
         self._governance = governance
         self._governing = governance.governing

@@ -12,7 +12,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from clyra.dbt._actor import actor_id
 from clyra.dbt._artifacts import Artifacts
 from clyra.dbt._build import Build, BuildProbe
 from clyra.dbt._clock import Clock
+from clyra.dbt._governance import risk_of_journal
 from clyra.dbt._identity import DEFAULT_TENANT, claim_part
 from clyra.dbt._ingested_run import IngestedRun, RunIds
 from clyra.dbt._log_entry import enter, leaf_of
@@ -176,14 +177,16 @@ def ingest(
     with _work_folder(folder) as work:
         path = work / f"{bundle_id}.ndjson"
         journal = JournalWriter.create(path, bundle_id=bundle_id, tenant=ids.tenant, signer=None)
-        journal.append(run.events(build, environ))
+        journal.append(run.events(build, environ, clock))
         opened = leaf_of(tenant=ids.tenant, run_id=ids.run_id, part=part, bundle_id=bundle_id, manifest_sha256=None)
         log_error = _error_of(lambda: log.append(opened))
         writes, closed_at_us = journal.counts["writes"], clock.now_us()
+        closed = journal.close("completed", closed_at_us)
+        record = run.record(build, part=part, writes=writes, captured_at_us=closed_at_us)
         sealed = seal_bundle(
             folder,
-            journal.close("completed", closed_at_us),
-            run.record(build, part=part, writes=writes, captured_at_us=closed_at_us),
+            closed,
+            replace(record, risk=_risk(run, closed.path)),
             files=files,
             references=references,
             signers=[signer],
@@ -192,6 +195,19 @@ def ingest(
             closed_at=closed_at_us,
         )
     return Ingested(sealed, build.source != "none", _error_of(lambda: enter(log, sealed)) or log_error)
+
+
+def tests_hold(manifest: Mapping[str, Any]) -> bool:
+    """Whether an enforcing policy says of a sealed run that nothing may follow its failed tests."""
+    policy, failed = manifest["policy"], manifest["run"]["counts"]["tests_failed"]
+    return policy is not None and policy["mode"] == "enforce" and bool(failed and manifest["decisions"]["block"])
+
+
+def _risk(run: IngestedRun, journal: Path) -> Mapping[str, object] | None:
+    if run.policy is None or run.governing is None:
+        return None
+    environment = run.governing.environment.name
+    return risk_of_journal(journal, run.policy.document, environment, run.artifacts.started_at_us)
 
 
 def _references(folder: EvidenceFolder, run: IngestedRun, trace_file: Path | None) -> list[Reference]:

@@ -15,17 +15,23 @@ from typing import TYPE_CHECKING, Literal
 from clyra.dbt import _nodes
 from clyra.dbt._artifacts import Artifacts, Timed, is_unsuccessful
 from clyra.dbt._build import Build
-from clyra.dbt._clock import aware
+from clyra.dbt._clock import Clock, aware
 from clyra.dbt._command_line import scrub_joined
+from clyra.dbt._decisions import DecisionLog
+from clyra.dbt._governance import Governance
 from clyra.dbt._nodes import Outcome
 from clyra.dbt._otel import Trace
+from clyra.dbt._policy import Governing
 from clyra.dbt._record import EXTENSION, PRODUCER
+from clyra.dbt._tests_point import judge_tests
 from clyra.dbt._version import installed
 from clyra.spec import FormatError, anchor_kinds
 from clyra.warehouse import no_anchor
 
 if TYPE_CHECKING:
     from clyra.evidence.bundle import RunRecord, SourceFile
+    from clyra.policy.facts import FactValue
+    from clyra.policy.load import LoadedPolicy
 
 Event = tuple[str, int, dict[str, object]]
 
@@ -48,11 +54,12 @@ class RunIds:
 
 @dataclass(frozen=True, slots=True)
 class IngestedRun:
-    """A run as its artifacts, and a trace where there is one, describe it."""
+    """A run as its artifacts, and a trace where there is one, describe it; ``governing`` is the policy of today."""
 
     artifacts: Artifacts
     trace: Trace | None
     ids: RunIds
+    governing: Governing | None = None
 
     @property
     def observes_statements(self) -> bool:
@@ -78,12 +85,18 @@ class IngestedRun:
         failed = any(is_unsuccessful(timed.outcome) for timed in self.outcomes)
         return "failed" if failed or (self.trace is not None and self.trace.has_failed) else "success"
 
-    def events(self, build: Build, environ: Mapping[str, str]) -> list[Event]:
+    @property
+    def policy(self) -> LoadedPolicy | None:
+        """The policy, if there is one that loads."""
+        return None if self.governing is None else self.governing.policy
+
+    def events(self, build: Build, environ: Mapping[str, str], clock: Clock) -> list[Event]:
         """The journal's events but for the last.
 
         Args:
             build: The code that ran.
             environ: Environment variables; values of dbt's secret ones are hidden.
+            clock: Where the ids of decisions come from.
         """
         ended_us = self.artifacts.ended_at_us
         happened: list[Event] = []
@@ -101,7 +114,7 @@ class IngestedRun:
             "overhead_cpu_us": 0,
         }
         started = ("run.started", self.artifacts.started_at_us, self._started(build, environ))
-        return [started, *happened, ("run.finished", ended_us, finished)]
+        return [started, *happened, *self._decisions(clock), ("run.finished", ended_us, finished)]
 
     def record(self, build: Build, *, part: int, writes: int, captured_at_us: int) -> RunRecord:
         """The record of the run.
@@ -127,12 +140,15 @@ class IngestedRun:
             "target": artifacts.target,
             "git": build.as_manifest(),
         }
+        governance = None if self.governing is None else Governance(self.governing)
         return RunRecord(
             tenant=self.ids.tenant,
             producer_name=PRODUCER,
             producer_version=installed().version,
             source_digest=installed().source_digest,
             run=run,
+            policy=None if governance is None else governance.policy_member(),
+            attachments=() if governance is None else governance.attachments(),
             anchors=self._anchors(writes, captured_at_us),
             metrics={"dbt_run_us": artifacts.elapsed_us},
             ext={EXTENSION: {"session_tags": "none"}},
@@ -164,6 +180,37 @@ class IngestedRun:
         known = _nodes.without_outcome(self.artifacts.manifest, outcome.unique_id, outcome.status)
         return Timed(replace(known, execution_us=outcome.execution_us), timed.at_us)
 
+    def _decisions(self, clock: Clock) -> list[Event]:
+        """What the policy says about the tests; of a run that is over, nothing else can be said."""
+        policy, governing = self.policy, self.governing
+        if policy is None or governing is None:
+            return []
+        artifacts, environment = self.artifacts, governing.environment
+        of_run: dict[str, FactValue] = {
+            "dbt.adapter": artifacts.adapter_type,
+            "dbt.command": artifacts.command,
+            "dbt.project": artifacts.project,
+            "env.name": environment.name,
+        }
+        if artifacts.target is not None:
+            of_run["dbt.target"] = artifacts.target
+        if environment.production is not None:
+            of_run["env.production"] = environment.production
+        judged = judge_tests(
+            policy,
+            self.nodes,
+            of_run,
+            failures_block=governing.test_failures_block,
+            today=aware(artifacts.ended_at_us).date(),
+        )
+        events: list[Event] = []
+        if judged is not None:
+            log = DecisionLog(
+                clock, environment.mode, lambda kind, members: events.append((kind, artifacts.ended_at_us, members))
+            )
+            judged.write(log, policy.sha256)
+        return events
+
     def _started(self, build: Build, environ: Mapping[str, str]) -> dict[str, object]:
         artifacts = self.artifacts
         engine = "dbt_core" if artifacts.dbt_version.startswith(("0.", "1.")) else "dbt"
@@ -176,11 +223,16 @@ class IngestedRun:
             "adapter_type": artifacts.adapter_type,
             "versions": {engine: artifacts.dbt_version, "clyra": installed().version},
             "gates": _NO_GATES,
-            "policy": {"sha256": None, "mode": "record"},
+            "policy": self._policy(),
             "build": build.as_event(),
             "actor_id": self.ids.actor,
             "tenant_id": self.ids.tenant,
         }
+
+    def _policy(self) -> dict[str, object]:
+        if self.policy is None or self.governing is None:
+            return {"sha256": None, "mode": "record"}
+        return {"sha256": self.policy.sha256, "mode": self.governing.environment.mode}
 
     def _anchors(self, writes: int, captured_at_us: int) -> Sequence[Mapping[str, object]]:
         """None where the warehouse could have given one and nothing says that the run wrote: it may not have."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``clyra dbt init``: put the macro package and its two lines into a dbt project, and take them out again.
+"""``clyra dbt init``: put the macro package, its two lines and a policy into a dbt project, and take them out again.
 
 Nothing of this is needed for evidence: the plugin works without. The macros tag sessions and queries with the run, so
-that the warehouse's own history names it.
+that the warehouse's own history names it; the policy judges runs.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from clyra.dbt._policy import POLICY_FILE
+from clyra.dbt._policy_file import is_untouched
 from clyra.dbt._project_edits import MARK, edit_packages, edit_project, remove_marked
 from clyra.spec import ConfigurationError
 
@@ -71,8 +73,13 @@ def guard_folder() -> Path:
     raise ConfigurationError("the clyra-dbt installation holds no clyra_guard macros; install it again")
 
 
-def plan_init(project_dir: Path, source: GuardSource) -> Plan:
+def plan_init(project_dir: Path, source: GuardSource, *, policy: str | None = None) -> Plan:
     """What ``init`` would change in the project.
+
+    Args:
+        project_dir: The folder of ``dbt_project.yml``.
+        source: Where the macros come from.
+        policy: Text of a policy for a project that has none.
 
     Raises:
         ConfigurationError: There is no ``dbt_project.yml``, or a file cannot be read as UTF-8.
@@ -86,11 +93,14 @@ def plan_init(project_dir: Path, source: GuardSource) -> Plan:
     _note(plan, packages, packages_edit.text, packages_edit.by_hand)
     if source.git is None and not _same_tree(guard_folder(), project_dir / VENDORED):
         plan.vendor = "copy"
+    path = project_dir / POLICY_FILE
+    if policy is not None and not path.exists():
+        plan.files[path] = policy
     return plan
 
 
 def plan_remove(project_dir: Path) -> Plan:
-    """What ``init --remove`` would change: exactly the lines and the folder that ``init`` added."""
+    """What ``init --remove`` would change: exactly the lines, the folder and the policy that ``init`` added."""
     plan = Plan(project_dir)
     for path in (_project_file(project_dir), project_dir / "packages.yml", project_dir / "dependencies.yml"):
         old = _read(path)
@@ -102,6 +112,11 @@ def plan_remove(project_dir: Path) -> Plan:
             plan.vendor = "delete"
         else:
             plan.by_hand[VENDORED] = ("this copy was changed after it was made, so it stays; delete it yourself",)
+    policy = _read(project_dir / POLICY_FILE)
+    if policy is not None and is_untouched(policy):
+        plan.files[project_dir / POLICY_FILE] = None
+    elif policy is not None:
+        plan.by_hand[POLICY_FILE] = ("this policy is your own by now, so it stays; delete it yourself",)
     return plan
 
 

@@ -203,14 +203,15 @@ class DbtInvocation:
     def to_run(self) -> frozenset[str] | None:
         """Ids of what is about to run, asked on the stack of dbt's announcement of its threads; None if unknown.
 
-        ``retry`` has a selection of its own and leaves that of an earlier command in dbt's global: the task that
-        announces knows it.
+        The task that announces knows it: dbt's global leaves out the unit tests of ``build``, and ``retry`` leaves the
+        selection of an earlier command there.
         """
-        if self.command != "retry":
-            return self.selected
         task = _task_on_stack("dbt.task.runnable", "GraphRunnableTask")
         nodes = getattr(task, "_flattened_nodes", None)
-        return None if nodes is None else frozenset(str(node.unique_id) for node in nodes)
+        if nodes is None:
+            return (self.selected or None) if self.command != "retry" else None
+        unit_tests = map(str, getattr(task, "selected_unit_tests", None) or ())
+        return frozenset((*(str(node.unique_id) for node in nodes), *unit_tests))
 
     @property
     def runs_an_operation(self) -> bool:

@@ -67,7 +67,8 @@ def plan_of(dbt: DbtInvocation, nodes: Iterable[Any], *, tree: str | None, bind_
     """
     from clyra.approval.plan import build_plan
 
-    selected, manifest, versions = list(nodes), dbt.manifest, dbt.versions()
+    manifest, versions = dbt.manifest, dbt.versions()
+    selected = with_inlined(manifest, nodes)
     adapter = dbt.adapter_type or "unknown"
     return build_plan(
         project=_schema_text.name(dbt.project_name),
@@ -85,6 +86,19 @@ def plan_of(dbt: DbtInvocation, nodes: Iterable[Any], *, tree: str | None, bind_
         ),
         vars_sha256=digest_of(dict(dbt.variables)) if bind_vars else None,
     )
+
+
+def with_inlined(manifest: Any, nodes: Iterable[Any]) -> list[Any]:
+    """The nodes and the ephemeral models that dbt puts into their SQL, whether or not those were selected."""
+    found = {str(node.unique_id): node for node in nodes}
+    waiting = list(found.values())
+    while waiting:
+        for parent in getattr(waiting.pop(), "depends_on_nodes", None) or ():
+            node = manifest.nodes.get(parent)
+            if parent not in found and getattr(getattr(node, "config", None), "materialized", "") == "ephemeral":
+                found[str(parent)] = node
+                waiting.append(node)
+    return list(found.values())
 
 
 def macros_digest(manifest: Any) -> str:

@@ -15,6 +15,7 @@ from clyra.dbt import _failed_tests, _nodes
 from clyra.dbt._decisions import holding_rules
 
 if TYPE_CHECKING:
+    from clyra.dbt._decisions import DecisionLog
     from clyra.dbt._nodes import Outcome
     from clyra.policy.decision import Decision
     from clyra.policy.facts import Facts, FactValue
@@ -33,6 +34,14 @@ class TestsJudged(NamedTuple):
     decision: Decision
     failed: Sequence[str]
     passed: Sequence[str]
+
+    def write(self, log: DecisionLog, policy_sha256: str) -> None:
+        """Write the decision, if a rule had a say in it."""
+        if not self.decision.rules:
+            return
+        tests = [name for name in self.failed if not name.startswith(_failed_tests.RULE)]
+        unique_id = tests[0] if len(tests) == 1 else None
+        log.add(log.members(self.decision, log.new_id(), policy_sha256=policy_sha256, risk=None, unique_id=unique_id))
 
 
 def judge_tests(

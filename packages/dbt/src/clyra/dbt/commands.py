@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``clyra dbt``: set a project up, seal evidence where no plugin can run, stamp an image."""
+"""``clyra dbt``: set a project up, plan a run, seal evidence where no plugin can run, stamp an image."""
 
 from __future__ import annotations
 
@@ -35,10 +35,11 @@ _project_dir = click.option(
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 
 
-@dbt.command(short_help="Add the session-tag macros to a project, or take them out.")
+@dbt.command(short_help="Add the session-tag macros and a policy to a project, or take them out.")
 @_project_dir
 @click.option("--guard-git", metavar="URL", help="Take the macros from a git repository instead of a copy.")
 @click.option("--guard-revision", metavar="REV", help="Tag, branch or commit for --guard-git.")
+@click.option("--enforce", metavar="TARGET", help="Enforce the new policy on this dbt target. [default: nowhere]")
 @click.option("--remove", is_flag=True, help="Take back exactly what init added.")
 @click.option("--dry-run", is_flag=True, help="Show the change, make none.")
 @click.option("--check", is_flag=True, help="Exit 1 if anything would change; change nothing.")
@@ -50,24 +51,35 @@ def init(
     project_dir: Path,
     guard_git: str | None,
     guard_revision: str | None,
+    enforce: str | None,
     remove: bool,
     dry_run: bool,
     check: bool,
     as_json: bool,
 ) -> None:
-    """Add the clyra_guard macros to a dbt project: packages.yml, the query comment and the session tags.
+    """Add the clyra_guard macros to a dbt project (packages.yml, query comment, session tags), and a first policy.
 
+    The policy, clyra.policy.yaml, enforces nothing unless --enforce names a target; one that is there is left alone.
     Running it again changes nothing; --remove restores the files byte for byte.
 
     \b
     Example:
       clyra dbt init --dry-run
       clyra dbt init && dbt deps
+      clyra dbt init --enforce prod
     """
     from clyra.dbt import _init
+    from clyra.dbt._policy import POLICY_FILE
+    from clyra.dbt._policy_file import new_policy
 
     source = _init.GuardSource(guard_git, guard_revision)
-    plan = _init.plan_remove(project_dir) if remove else _init.plan_init(project_dir, source)
+    if remove:
+        plan = _init.plan_remove(project_dir)
+    else:
+        policy, path = new_policy(enforce), project_dir / POLICY_FILE
+        plan = _init.plan_init(project_dir, source, policy=policy)
+        if enforce is not None and path.exists() and path.read_bytes() != policy.encode():
+            plan.by_hand[POLICY_FILE] = (f"list {enforce} in the targets of an environment, with mode: enforce",)
     if not (dry_run or check):
         _init.apply(plan)
     _report(plan, remove=remove, applied=not (dry_run or check), show_diff=dry_run, as_json=as_json)
@@ -104,6 +116,39 @@ def _report(plan: Plan, *, remove: bool, applied: bool, show_diff: bool, as_json
             click.echo(f"  {line}", err=True)
     if applied and not plan.is_empty and not remove:
         click.echo("next: dbt deps", err=True)
+
+
+@dbt.command(
+    short_help="Say what would hold a run, and ask for its approval.",
+    context_settings={"ignore_unknown_options": True},
+)
+@_project_dir
+@_json
+@click.argument("arguments", nargs=-1, metavar="[-- DBT ARGUMENTS]", type=click.UNPROCESSED)
+@click.pass_context
+def plan(ctx: click.Context, *, project_dir: Path, arguments: tuple[str, ...], as_json: bool) -> None:
+    """Judge a dbt command without running it; where it must be approved, write the request and print its id.
+
+    dbt parses and selects as it always does, nothing is sent to the warehouse, and no evidence is made. The exit code
+    is 0 where nothing holds the run or its approval was asked for, 1 where it would be refused.
+
+    \b
+    Examples:
+      clyra dbt plan -- build --target prod
+      clyra dbt plan --json -- run --select finance
+    """
+    from clyra.dbt._plan_command import ask_gate
+
+    found = ask_gate(arguments or ("build",), project_dir, os.environ)
+    if as_json:
+        click.echo(json.dumps(found, indent=2, sort_keys=True))
+    elif found["outcome"] == "nothing_held":
+        click.echo("nothing holds this run", err=True)
+    else:
+        click.echo(found["text"], err=True)
+        if found["outcome"] == "requested":
+            click.echo(found["request_sha256"])
+    ctx.exit(1 if found["outcome"] == "refused" else 0)
 
 
 @dbt.command(short_help="Make evidence from artifacts, or of a run that died.")
@@ -143,7 +188,8 @@ def seal(
     """Make the bundle of a run that the plugin did not record, and print its path.
 
     Without --recover: from dbt's artifacts, for the dbt platform and for engines without Python plugins. Nobody
-    watched such a run; the bundle says `capture: ingested`. Sealing it again prints the bundle that is there.
+    watched such a run; the bundle says `capture: ingested`. Sealing it again prints the bundle that is there. Where a
+    policy enforces that failed tests block, the exit code is 1 if tests failed.
 
     With --recover: from the journal of a dbt process that was killed. The bundle says `capture: recovered` and what
     is not known. A run that still goes on is left alone.
@@ -157,7 +203,12 @@ def seal(
         if otel is not None:
             raise click.UsageError("--otel is about a run that ended; --recover reads journals only", ctx)
         ctx.exit(_recover(_evidence_folder(project_dir, evidence_dir), as_json=as_json))
-    _ingest(project_dir, target_path, otel, _evidence_folder(project_dir, evidence_dir), as_json=as_json)
+    from clyra.dbt._ingest import tests_hold
+
+    manifest = _ingest(project_dir, target_path, otel, _evidence_folder(project_dir, evidence_dir), as_json=as_json)
+    if tests_hold(manifest):
+        click.echo("clyra: the policy lets nothing follow this run: tests have failed [tests_failed]", err=True)
+        ctx.exit(1)
 
 
 def _evidence_folder(project_dir: Path, evidence_dir: Path | None) -> EvidenceFolder:
@@ -172,12 +223,16 @@ def _evidence_folder(project_dir: Path, evidence_dir: Path | None) -> EvidenceFo
     return EvidenceFolder.locate(project_dir, os.environ, configured)
 
 
-def _ingest(project_dir: Path, target_path: Path, otel: Path | None, folder: EvidenceFolder, *, as_json: bool) -> None:
+def _ingest(
+    project_dir: Path, target_path: Path, otel: Path | None, folder: EvidenceFolder, *, as_json: bool
+) -> Mapping[str, Any]:
+    """Seal the run of the artifacts, or find its bundle; gives the manifest."""
     from clyra.dbt._artifacts import read_artifacts
-    from clyra.dbt._clock import SystemClock
+    from clyra.dbt._clock import SystemClock, aware
     from clyra.dbt._ingest import find_known, identify, ingest, require_same
     from clyra.dbt._ingested_run import IngestedRun
     from clyra.dbt._otel import read_trace
+    from clyra.dbt._policy import find_governing, problems_of
     from clyra.dbt._project_settings import project_setting
 
     artifacts = read_artifacts(project_dir / target_path)
@@ -188,14 +243,19 @@ def _ingest(project_dir: Path, target_path: Path, otel: Path | None, folder: Evi
         require_same(known, artifacts, with_trace=otel is not None)
         click.echo(f"clyra: invocation {artifacts.invocation_id} already has its bundle", err=True)
         _print_bundle(known.path, known.manifest, is_new=False, log_error=None, as_json=as_json)
-        return
+        return known.manifest
     trace_file = None if otel is None else project_dir / otel
     trace = None if trace_file is None else read_trace(trace_file, artifacts.invocation_id)
     tenant = None
     if not os.environ.get("CLYRA_TENANT_ID"):
         tenant = project_setting(project_dir, "clyra_tenant_id", instead="CLYRA_TENANT_ID")
     clock = SystemClock()
-    run = IngestedRun(artifacts, trace, identify(os.environ, tenant, clock))
+    today = aware(clock.now_us()).date()
+    governing = find_governing(folder.project_root, os.environ, target=artifacts.target, today=today)
+    if governing is not None and governing.fault is not None:
+        for problem in problems_of(governing.fault):
+            click.echo(f"clyra: the policy does not load, the run is sealed without it: {problem}", err=True)
+    run = IngestedRun(artifacts, trace, identify(os.environ, tenant, clock), governing)
     done = ingest(folder, run, trace_file, os.environ, clock)
     if not run.observes_statements:
         click.echo("clyra: statements were not observed, which the bundle says; --otel reads them", err=True)
@@ -205,6 +265,7 @@ def _ingest(project_dir: Path, target_path: Path, otel: Path | None, folder: Evi
         click.echo("clyra: evidence lies in a temporary folder; set CLYRA_EVIDENCE_DIR to keep it", err=True)
     log_error = None if done.log_error is None else f"{done.log_error.message} [{done.log_error.code}]"
     _print_bundle(done.sealed.path, done.sealed.manifest, is_new=True, log_error=log_error, as_json=as_json)
+    return done.sealed.manifest
 
 
 def _print_bundle(

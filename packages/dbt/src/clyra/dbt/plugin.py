@@ -44,16 +44,20 @@ class ClyraPlugin(dbtPlugin):
             # Of every command: project code also runs in those that leave no evidence.
             tokens = take_tokens(os.environ)
             dbt = self._begin()
-            if dbt is None:
-                return
-            today = aware(clock.now_us()).date()
-            governing = find_governing(dbt.real_project_dir, os.environ, target=dbt.target_name, today=today)
-            if governing is None or _is_wanted(dbt, governing):
-                self._start(dbt, governing, tokens, before)
+            if dbt is not None:
+                today = aware(clock.now_us()).date()
+                governing = find_governing(dbt.real_project_dir, os.environ, target=dbt.target_name, today=today)
+                if governing is None or _is_wanted(dbt, governing):
+                    self._start(dbt, governing, tokens, before)
+                    return
+            if is_plan_only(os.environ):
+                raise RunStopped("this command is not judged, so there is no plan of it", "plan_only")
+        except RunStopped:
+            raise
         except Exception as exc:
             told = f"cannot record ({type(exc).__name__}: {exc})"
-            if governing is not None and governing.enforces:
-                raise RunStopped(f"{told}, and this environment enforces its policy", "internal_error") from exc
+            if is_plan_only(os.environ) or (governing is not None and governing.enforces):
+                raise RunStopped(f"{told}, and nothing may run that was not judged", "internal_error") from exc
             tell(f"{told}; this run leaves no evidence")
 
     def _begin(self) -> DbtInvocation | None:
@@ -84,7 +88,7 @@ def _is_wanted(dbt: DbtInvocation, governing: Governing) -> bool:
     if not governing.is_enabled:
         tell("switched off by dbt_hooks.enabled of the policy; this run leaves no evidence")
         return False
-    return governing.enforces or governing.records(dbt.command, dbt.target_name)
+    return governing.enforces or is_plan_only(os.environ) or governing.records(dbt.command, dbt.target_name)
 
 
 def _governed(dbt: DbtInvocation, clock: Clock, governing: Governing, tokens: Tokens) -> tuple[Session, RunGate]:

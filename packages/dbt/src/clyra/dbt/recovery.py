@@ -7,17 +7,19 @@ capture is ``recovered`` and it names the key that sealed it.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from clyra.dbt._log_entry import enter
 from clyra.spec import ClyraError
 
 if TYPE_CHECKING:
-    from clyra.evidence.bundle import SealedBundle
+    from clyra.evidence.bundle import RunRecord, SealedBundle
     from clyra.evidence.folder import EvidenceFolder
+    from clyra.evidence.recovery import RecoveredJournal
     from clyra.evidence.signer import Signer
 
 
@@ -82,7 +84,7 @@ def _seal(folder: EvidenceFolder, bundle_id: str, signer: Signer, now_us: Callab
     return seal_bundle(
         folder,
         recovered.journal,
-        recovered.record,
+        _governed(recovered),
         files=recovered.files,
         references=[],
         signers=[signer],
@@ -90,6 +92,19 @@ def _seal(folder: EvidenceFolder, bundle_id: str, signer: Signer, now_us: Callab
         created_at=recovered.journal.first_at,
         closed_at=recovered.journal.last_at,
     )
+
+
+def _governed(recovered: RecoveredJournal) -> RunRecord:
+    """The record with what follows from a policy: the risk of what the journal holds, and the approvals it used."""
+    from clyra.dbt._governance import risk_of_journal, used_approvals
+
+    record, journal = recovered.record, recovered.journal
+    policy = next((attachment.text for attachment in record.attachments if attachment.role == "policy"), None)
+    if policy is None or record.policy is None:
+        return record
+    risk = risk_of_journal(journal.path, json.loads(policy), str(record.policy["environment"]), journal.first_at)
+    approvals = used_approvals(journal.path, record.governance["approvals"])
+    return replace(record, risk=risk, governance={**record.governance, "approvals": approvals})
 
 
 def _logged(folder: EvidenceFolder, sealed: SealedBundle | None, environ: Mapping[str, str]) -> ClyraError | None:

@@ -84,7 +84,7 @@ class RunRecord:
     anchors: Sequence[Mapping[str, object]] = ()
     risk: Mapping[str, object] | None = None
     metrics: Mapping[str, int] = field(default_factory=dict)
-    governance: Mapping[str, object] = field(default_factory=lambda: dict(NO_GOVERNANCE))
+    governance: Mapping[str, Any] = field(default_factory=lambda: dict(NO_GOVERNANCE))
     payout: Mapping[str, object] | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     ext: Mapping[str, object] = field(default_factory=dict)
@@ -113,7 +113,7 @@ class RunRecord:
         if not isinstance(members, dict) or set(members) != names or not isinstance(members["run"], dict):
             raise FormatError("the record beside a journal has other members than a record has")
         try:
-            attachments = [Attachment(**entry) for entry in members.pop("attachments")]
+            attachments = tuple(Attachment(**entry) for entry in members.pop("attachments"))
         except TypeError as exc:
             raise FormatError("the record beside a journal has an attachment that is none") from exc
         return cls(**cast("dict[str, Any]", members), attachments=attachments)
