@@ -8,6 +8,7 @@ import os
 import pty
 import subprocess
 import sys
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ import pytest
 
 from clyra.cli import main
 from clyra.cli._verify_text import plain
+from clyra.evidence.signer import ephemeral_signer
+from clyra.testing.sample_bundle import seal_sample
 from clyra.verify.conformance import load_vector, vector_files
 
 AT = ("--at", "2026-01-31T09:00:00Z")
@@ -28,6 +31,16 @@ def unpack(folder: Path, vector_id: str, name: str = "run.def.zip") -> Path:
     for file, data in vector.files.items():
         (folder / file).write_bytes(data)
     return folder / name
+
+
+def seal(folder: Path) -> Path:
+    """Seal a bundle with a new key, beside it a trust file that has the key: published ones are taken from none."""
+    folder.mkdir()
+    signer = ephemeral_signer()
+    key = {"keyid": signer.keyid, "public_key": b64encode(signer.public_key).decode(), "alg": signer.alg}
+    key |= {"role": "bundle", "valid_from": "2026-01-01T00:00:00.000000Z"}
+    (folder / "trust.json").write_text(json.dumps({"version": 1, "keys": [key]}))
+    return seal_sample(folder / ".clyra", signer=signer).path
 
 
 @pytest.fixture(autouse=True)
@@ -116,7 +129,7 @@ def test_a_signer_that_nobody_enrolled_is_refused_with_the_way_to_enrol(tmp_path
 def test_the_trust_file_of_the_project_one_works_in_is_taken(
     tmp_path: Path, verify: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bundle = unpack(tmp_path / "mail", "V01")
+    bundle = seal(tmp_path / "mail")
     project = tmp_path / "project"
     (project / "models").mkdir(parents=True)
     (project / "dbt_project.yml").touch()
@@ -130,7 +143,7 @@ def test_the_trust_file_of_the_project_one_works_in_is_taken(
 def test_the_trust_file_of_the_environment_comes_before_the_project(
     tmp_path: Path, verify: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bundle = unpack(tmp_path / "mail", "V01")
+    bundle = seal(tmp_path / "mail")
     project = tmp_path / "project"
     project.mkdir()
     (project / "dbt_project.yml").touch()
@@ -266,3 +279,58 @@ def test_progress_is_shown_on_a_terminal_only(tmp_path: Path) -> None:
     os.close(ours)
     assert process.returncode == 0
     assert b"verifying 2 of 2" in shown
+
+
+BEN = "oidc:https://sso.acme.example:ben"
+
+
+def test_who_approved_what_is_one_line_for_each_person(tmp_path: Path, verify: Command) -> None:
+    bundle = unpack(tmp_path, "A00b")
+    code, text, _ = verify(bundle, "--trust", tmp_path / "trust.json", *AT)
+    assert code == 0
+    when = "on 2026-01-31T08:10:00.000000Z for rules x_prod_writes, for this run"
+    lines = [line.strip() for line in text.splitlines() if line.strip().startswith("approved")]
+    assert lines[0].startswith("approved   by oidc:https://sso.acme.example:")
+    assert {line.split()[2] for line in lines} == {BEN, BEN.replace("ben", "carol")}
+    assert all(line.endswith(f"(approver) {when}") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("vector_id", "said"),
+    [
+        ("A05p", "standing to 2026-02-07T08:10:00.000000Z"),
+        ("A10a", f"by {BEN} (approver, the identity provider's word) on"),
+        ("A11n", f"by emergency (break-glass) of {BEN} (oncall) on"),
+    ],
+)
+def test_how_it_was_approved_is_said(vector_id: str, said: str, tmp_path: Path, verify: Command) -> None:
+    bundle = unpack(tmp_path, vector_id)
+    review = tmp_path / "review.dsse.json"
+    options = ("--review", review) if review.exists() else ()
+    _, text, _ = verify(bundle, "--trust", tmp_path / "trust.json", *options, *AT)
+    assert said in text
+
+
+def test_without_a_trust_file_nothing_is_said_of_approvals(tmp_path: Path, verify: Command) -> None:
+    code, text, _ = verify(unpack(tmp_path, "A00a"), *AT)
+    assert code == 2
+    assert "approved" not in text
+
+
+def test_of_an_approval_that_does_not_hold_only_that_is_said(tmp_path: Path, verify: Command) -> None:
+    code, text, _ = verify(unpack(tmp_path, "A02p"), "--trust", tmp_path / "trust.json", *AT)
+    assert code == 1
+    assert "approval_unproven at stage semantics" in text
+    assert not any(line.strip().startswith(("approved", "risk")) for line in text.splitlines())
+
+
+def test_the_risk_tells_what_nobody_proved(tmp_path: Path, verify: Command) -> None:
+    _, text, _ = verify(unpack(tmp_path, "R03h"), "--trust", tmp_path / "trust.json", *AT)
+    assert "risk       35 of 100, medium; asserted: off_hours; unknown: first_time_actor" in text
+
+
+def test_a_review_is_about_one_bundle(tmp_path: Path, verify: Command) -> None:
+    bundle = unpack(tmp_path, "A11n")
+    code, _, error = verify(bundle, bundle, "--review", tmp_path / "review.dsse.json")
+    assert code == 64
+    assert "--review is about one bundle" in error

@@ -142,7 +142,7 @@ def test_imports_keep_to_the_package_graph() -> None:
     ("name", "source", "complaint"),
     [
         pytest.param("unplaced", "", "clyra.unplaced", id="a package that no layer names"),
-        pytest.param("policy", "import clyra.cli\n", "clyra.policy -> clyra.cli", id="an import that goes up"),
+        pytest.param("siem", "import clyra.cli\n", "clyra.siem -> clyra.cli", id="an import that goes up"),
         pytest.param("gateway", "import clyra.dbt\n", "clyra.gateway -> clyra.dbt", id="an import that goes sideways"),
         pytest.param(
             "gateway", "import dbt_clyra\n", "clyra.gateway -> dbt_clyra", id="an import of the plugin module"

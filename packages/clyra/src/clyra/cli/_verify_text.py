@@ -38,6 +38,11 @@ _NEXT = {
     "capture_not_observed": "such bundles rest on another kind of knowledge: accept it in the key's captures, or not",
     "external_missing": "give the folder that has them: --artifacts FOLDER",
     "log_pending": "the proof comes with the next run of the log; verify again then, or pass --proof FILE",
+    "policy_digest": "the policy in this bundle is not the one that it ran under: ask its sender, and keep this copy",
+    "risk_mismatch": "the score was not computed from this run: judge by the journal, and ask its sender",
+    "approval_unproven": "take the change for one that nobody approved, until its sender shows what is missing",
+    "approval_unchecked": "ask the identity provider who approved, or have approvers sign with keys of their own",
+    "break_glass_unreviewed": "have another person review it: clyra approval review FILE; then verify again",
     "anchor_unavailable": "compare with the warehouse's own history by the run id",
     "attestation_missing": "the trust file requires it: ask the sender for the missing part",
     "log_fork": "two histories exist: keep both files and find out which machine wrote them",
@@ -114,8 +119,28 @@ def _facts(result: Verification, manifest: Mapping[str, Any]) -> Iterator[tuple[
     yield "files", f"{len(manifest['files'])} listed; {external}; {references}"
     if result.log is not None:
         yield "log", plain(f"entry {result.log.position} of {result.log.size} in {result.log.origin}")
-    if manifest["risk"] is not None:
-        yield "risk", f"{manifest['risk']['score']} of 100, {manifest['risk']['band']}"
+    yield from _proved(result)
+
+
+def _proved(result: Verification) -> Iterator[tuple[str, str]]:
+    """What verified certificates and the recounted score say; nothing of a bundle that is not sound."""
+    document = result.as_dict()
+    for approval in document["approvals"]:
+        yield from (("approved", plain(text)) for text in _approved(approval))
+    risk = document["risk"]
+    if risk is not None and result.code is None:
+        marks = [f"{mark}: {', '.join(risk[mark])}" for mark in ("asserted", "unknown") if risk[mark]]
+        yield "risk", "; ".join([f"{risk['score']} of 100, {risk['band']}", *marks])
+
+
+def _approved(approval: Mapping[str, Any]) -> Iterator[str]:
+    """One line for each person."""
+    rules = ", ".join(approval["rules"])
+    scope = f"standing to {approval['standing']['valid_until']}" if "standing" in approval else "for this run"
+    how = "by emergency (break-glass) of" if approval["break_glass"] else "by"
+    for person in approval["approvals"]:
+        role = f"{person['role']}, the identity provider's word" if person["method"] == "oidc" else person["role"]
+        yield f"{how} {person['principal']} ({role}) on {person['approved_at']} for rules {rules}, {scope}"
 
 
 def _signatures(result: Verification, manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

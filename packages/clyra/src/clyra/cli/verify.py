@@ -26,6 +26,7 @@ EXIT_VALID, EXIT_INVALID, EXIT_WARNING, EXIT_UNREADABLE = 0, 1, 2, 69
 @click.option("--trust", metavar="FILE", help="Trust file: who may sign. [default: CLYRA_TRUST, else your project's]")
 @click.option("--trust-sha256", metavar="HEX", help="SHA-256 that the trust file must have.")
 @click.option("--proof", metavar="FILE", help="Proof that the log has the bundle. [default: beside the bundle]")
+@click.option("--review", metavar="FILE", help="Review of an emergency approval. [default: beside the bundle]")
 @click.option("--artifacts", metavar="FOLDER", help="Folder with the bytes of external files and references.")
 @click.option("--at", metavar="TIME", help="Judge by this moment, like 2026-01-31T09:00:00Z, instead of now.")
 @json_option
@@ -37,6 +38,7 @@ def verify(
     trust: str | None,
     trust_sha256: str | None,
     proof: str | None,
+    review: str | None,
     artifacts: str | None,
     at: str | None,
     as_json: bool,
@@ -52,16 +54,26 @@ def verify(
       clyra verify run.def.zip --trust clyra.trust.json
       clyra verify .clyra/evidence
       clyra verify "evidence/2026/*/*.def.zip" --json
+      clyra verify run.def.zip --review run.review.dsse.json
     """
     from clyra.verify import verify_bundle
 
     paths = list(_expand(bundles))
     moment = None if at is None else _moment(at)
-    if proof is not None and len(paths) > 1:
-        raise click.UsageError("--proof is about one bundle; several were given", ctx)
+    for option, given in (("--proof", proof), ("--review", review)):
+        if given is not None and len(paths) > 1:
+            raise click.UsageError(f"{option} is about one bundle; several were given", ctx)
 
     def check(path: str) -> Verification:
-        return verify_bundle(path, trust=trust, trust_sha256=trust_sha256, proof=proof, artifacts=artifacts, at=moment)
+        return verify_bundle(
+            path,
+            trust=trust,
+            trust_sha256=trust_sha256,
+            proof=proof,
+            review=review,
+            artifacts=artifacts,
+            at=moment,
+        )
 
     if len(paths) == 1:
         result = check(paths[0])
