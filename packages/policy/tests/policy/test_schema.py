@@ -24,7 +24,12 @@ from clyra.policy.rules import PLACES
 from clyra.spec import read_json
 
 SCHEMA: dict[str, Any] = json.loads(json.dumps(policy_schema()))
-FAULTS = sorted((Path(__file__).parent / "faults").glob("*.yaml"))
+# Those that another reader of YAML takes too.
+FAULTS = sorted(
+    path
+    for path in (Path(__file__).parent / "faults").glob("*.yaml")
+    if not path.stem.startswith(("syntax_", "second_document"))
+)
 ORACLE = jsonschema_rs.validator_for(SCHEMA)
 
 # What the walk finds and the keywords of the schema cannot say.
@@ -141,11 +146,7 @@ def agree(document: object) -> None:
 
 @pytest.mark.parametrize("path", FAULTS, ids=lambda path: path.stem)
 def test_the_walk_agrees_with_a_validator_on_faulty_files(path: Path) -> None:
-    try:
-        document = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
-    except yaml.YAMLError:
-        pytest.skip("not YAML")
-    agree(document)
+    agree(yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader))
 
 
 FULL = yaml.safe_load((Path(load.__file__).parent / "templates" / "full.yaml").read_text(encoding="utf-8"))

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from clyra.policy.environment import Environment
 from clyra.policy.lint import Checked, check_canonical, check_policy
 from clyra.policy.normal import invalid
-from clyra.policy.problem import POLICY_FILE, PolicyInvalid, Problem
+from clyra.policy.problem import POLICY_FILE as POLICY_FILE
+from clyra.policy.problem import PolicyInvalid, Problem
 from clyra.policy.source import Fault, Source
-from clyra.spec import FormatError, UnavailableError
+from clyra.spec import FormatError, PolicyError, UnavailableError
 
 if TYPE_CHECKING:
     from clyra.policy.engine import CompiledPolicy
@@ -98,8 +99,11 @@ def policy_from_canonical(data: bytes) -> LoadedPolicy:
     document, faults = check_canonical(sealed)
     if faults:
         raise invalid(Source(sealed), faults)
-    # The digest is of what was sealed: an engine that knows more keys fills them in, and changes no digest.
-    return _loaded(document, data, ())
+    try:
+        # The digest is of what was sealed: an engine that knows more keys fills them in, and changes no digest.
+        return _loaded(document, data, ())
+    except PolicyError as exc:
+        raise invalid(Source(sealed), [Fault(exc.code, exc.message, ())]) from exc
 
 
 def _invalid(checked: Checked, name: str) -> PolicyInvalid:
