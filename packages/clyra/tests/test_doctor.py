@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from clyra.postgres import Server
 from clyra.spec import schema
 
 SCRIPTS = Path(sys.executable).parent
@@ -238,6 +239,26 @@ def test_a_warehouse_is_named_and_connected_to_only_where_asked(place: Place) ->
     assert (checks["warehouse.target"]["status"], code) == ("ok", 69)
     assert "no connection to the warehouse" in checks["warehouse"]["summary"]
     assert "geheim" not in json.dumps(document)
+
+
+def test_the_server_of_the_profile_is_looked_at(place: Place, postgres_server: Server) -> None:
+    output = {
+        "type": "postgres",
+        "host": postgres_server.host,
+        "port": postgres_server.port,
+        "user": postgres_server.user,
+        "password": postgres_server.password,
+        "dbname": postgres_server.dbname,
+        "schema": "shop",
+        "threads": 1,
+    }
+    (place.project / "profiles.yml").write_text(json.dumps({"shop": {"target": "prod", "outputs": {"prod": output}}}))
+    checks, code, document = place.doctor("--only", "warehouse")
+    assert checks["warehouse.postgres.connect"]["summary"] == "target prod answers"
+    assert (checks["warehouse.postgres.version"]["status"], code) == ("ok", 2)
+    address = f"-h {postgres_server.host} -p {postgres_server.port} -d {postgres_server.dbname}"
+    assert checks["warehouse.postgres.log_parameters"]["fix"].startswith(f"psql {address} -c ")
+    assert postgres_server.password not in json.dumps(document)
 
 
 def test_outside_a_project_the_rest_is_still_looked_at(healthy: Place, tmp_path: Path) -> None:
