@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click.testing
 import pytest
@@ -29,6 +30,8 @@ from clyra.cli import main
 from clyra.cli._trust_file import key_entry
 from clyra.evidence import instant, load_signer, new_uuid7
 from clyra.policy.load import LoadedPolicy, read_policy
+
+Role = Literal["approver", "issuer"]
 
 TODAY = date(2026, 1, 1)
 PEOPLE = ("ana", "ben", "cem", "dia")
@@ -90,7 +93,7 @@ class Team:
         """Trust the keys of ``people``, with what their entries say beside the key."""
         entries = []
         for name, extra in people.items():
-            role = "issuer" if name == "runner" else "approver"
+            role: Role = "issuer" if name == "runner" else "approver"
             signer = load_signer(role, self.environ(name), create=False)
             row = key_entry(signer.public_key, signer.alg, role, "2020-01-01T00:00:00.000000Z")
             entries.append({**row, **extra})
@@ -109,7 +112,7 @@ class Team:
     def environ(self, name: str) -> dict[str, str]:
         return {"CLYRA_CONFIG_DIR": str(self.config(name))}
 
-    def _key(self, name: str, role: Any) -> str:
+    def _key(self, name: str, role: Role) -> str:
         return load_signer(role, self.environ(name)).keyid
 
 
@@ -253,13 +256,13 @@ class Clone:
         return self.run(who, "approve", request.sha256, "--yes", "--json", *words).json
 
     def mint(self, *words: str, **variables: str) -> Any:
-        return self.run("runner", "approval", "mint", "--target", "prod", "--json", *words, **variables).json
+        said = self.try_run("runner", "approval", "mint", "--target", "prod", "--json", *words, **variables)
+        assert said.code == 0, said
+        return said.json
 
 
 def clock_us() -> int:
-    from clyra.cli._approval_signing import clock_us as now
-
-    return now()
+    return time.time_ns() // 1000
 
 
 def _digest(path: Path) -> str:
@@ -304,6 +307,28 @@ def project(team: Team, tmp_path: Path) -> Clone:
         }
     )
     return clone
+
+
+@pytest.fixture
+def remote(project: Clone, tmp_path: Path) -> Path:
+    """A bare repository to which the project was pushed."""
+    path = tmp_path / "origin.git"
+    project.git("init", "-q", "--bare", "-b", "main", str(path))
+    project.git("remote", "add", "origin", str(path))
+    project.git("push", "-q", "origin", "main")
+    return path
+
+
+@pytest.fixture
+def clone_of(team: Team, remote: Path, project: Clone, tmp_path: Path) -> Callable[[str], Clone]:
+    """Makes another clone of the remote, with an approvals folder of its own."""
+
+    def make(name: str) -> Clone:
+        path = tmp_path / name
+        project.git("clone", "-q", f"file://{remote}", str(path))
+        return Clone(team, path)
+
+    return make
 
 
 @pytest.fixture

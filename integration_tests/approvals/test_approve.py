@@ -211,7 +211,7 @@ def test_a_request_of_another_policy_is_not_approved(project: Clone) -> None:
 
 def test_a_policy_that_the_trust_file_does_not_pin_is_not_approved(project: Clone, team: Team) -> None:
     request = project.request()
-    people = {"ben": {}, "runner": {}}
+    people: dict[str, dict[str, str]] = {"ben": {}, "runner": {}}
     team.write_trust(people, policies=[{"sha256": "0" * 64, "environments": ["production"]}])
     assert project.refused("ben", "approve", request.sha256, "--yes") == "policy_not_pinned"
     team.write_trust(people, policies=[{"sha256": request.policy_sha256, "environments": ["production"]}])

@@ -133,12 +133,9 @@ def deny(*, checkpoint_id: str, reason: str, project_dir: Path | None, trust: st
     click.echo(f"{bad('denied')}  {paused.id}")
 
 
-@checkpoint.command(
-    short_help="Let a paused run go on: run its command again.",
-    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
-)
+@checkpoint.command(short_help="Let a paused run go on: run its command again.")
 @click.argument("checkpoint_id", metavar="ID")
-@click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="-- COMMAND...")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[-- COMMAND...]")
 @place_options
 @json_option
 @click.pass_context
