@@ -56,6 +56,12 @@ class DecidedRun:
     decisions: tuple[Mapping[str, Any], ...] = ()
 
     @property
+    def facts(self) -> Mapping[str, str]:
+        """What the manifest itself tells of the facts."""
+        told = {"dbt.project": self.project, "dbt.target": self.target, "env.name": self.environment}
+        return {name: value for name, value in told.items() if value is not None}
+
+    @property
     def points_with_nodes(self) -> frozenset[str]:
         """Decision points at which single nodes have events of their own."""
         return frozenset(event["point"] for event in self.decisions if event.get("unique_id") is not None)

@@ -20,6 +20,7 @@ from clyra.policy.facts import Facts, FactValue, declared_facts
 from clyra.policy.rules import RISK_SCORE
 
 if TYPE_CHECKING:
+    from clyra.policy._bundles import DecidedRun
     from clyra.policy.conditions import Condition
     from clyra.policy.decision import Decision
     from clyra.policy.engine import CompiledPolicy
@@ -69,14 +70,12 @@ class Replayed:
     untold: tuple[str, ...]
 
 
-def recorded_of(event: Mapping[str, Any], policy: CompiledPolicy | None, *, nodes_apart: bool) -> Recorded:
-    """What a decision event tells.
+def recorded_of(event: Mapping[str, Any], run: DecidedRun) -> Recorded:
+    """What a decision event of ``run`` tells, together with its manifest.
 
-    Args:
-        event: A journal event of type ``decision``, as `clyra.policy._bundles` checked it.
-        policy: Its own policy; None where that is not at hand, and it cannot be said what was looked for in vain.
-        nodes_apart: Whether the same gate left events of its own for single nodes. Else an event without node stands
-            for the run and all of its nodes, and their facts are told only where they did not differ.
+    Where its policy is not at hand it cannot be said what was looked for in vain. Where the gate left no events of
+    their own for single nodes, one without node stands for the run and all of its nodes, and tells their facts only
+    where they did not differ.
     """
     point, unique_id, risk = event["point"], event.get("unique_id"), event.get("risk")
     declared = declared_facts()
@@ -85,9 +84,12 @@ def recorded_of(event: Mapping[str, Any], policy: CompiledPolicy | None, *, node
         for name, value in event["facts"].items()
         if name in declared and not declared[name].personal
     }
-    scope: Scope = "node" if unique_id is not None else "run" if nodes_apart else "all"
-    asked = frozenset[str]() if policy is None else policy.needs(point) - event["facts"].keys()
+    scope: Scope = "node" if unique_id is not None else "run" if point in run.points_with_nodes else "all"
+    asked = frozenset[str]() if run.policy is None else run.policy.needs(point) - event["facts"].keys()
     absent = {name for name in (*event["missing"], *asked) if name in declared}
+    for name, value in run.facts.items():
+        if name not in absent and point in declared[name].points:
+            facts.setdefault(name, value)
     if isinstance(risk, int):
         facts[RISK_SCORE] = risk
     if isinstance(unique_id, str):

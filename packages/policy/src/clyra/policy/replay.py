@@ -59,7 +59,7 @@ def replay_runs(runs: Iterable[DecidedRun | Unread], old: CompiledPolicy, new: C
             # What was enforced and what shadow rules would have done are two events about one decision.
             if event["mode"] == "shadow" and _moment(event) in enforced:
                 continue
-            recorded = recorded_of(event, run.policy, nodes_apart=event["point"] in run.points_with_nodes)
+            recorded = recorded_of(event, run)
             outcome = replay(recorded, old, new)
             result.counts[outcome.verdict] += 1
             if outcome.verdict != "same":

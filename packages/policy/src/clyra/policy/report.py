@@ -195,7 +195,7 @@ def _kind(rule: Mapping[str, Any], *, is_shadow: bool) -> Kind:
 def _standing(run: DecidedRun, event: Mapping[str, Any], rule: str, policy: CompiledPolicy | None) -> Standing:
     if policy is None:
         return "stands"
-    recorded = recorded_of(event, run.policy, nodes_apart=event["point"] in run.points_with_nodes)
+    recorded = recorded_of(event, run)
 
     def refuses(facts: Mapping[str, Any]) -> bool:
         decision = judge(policy, recorded.point, facts, today=recorded.day, scope=recorded.scope)
@@ -247,14 +247,18 @@ def _readiness(
     missing: list[str] = []
     if mode != "enforce":
         if len(shadow) < criteria.runs:
-            missing.append(f"{criteria.runs - len(shadow)} more runs in shadow mode ({len(shadow)} of {criteria.runs})")
+            missing.append(f"{_more(criteria.runs - len(shadow), 'run')} ({len(shadow)} of {criteria.runs})")
         if days < criteria.days:
-            missing.append(f"{criteria.days - days} more days in shadow mode ({days} of {criteria.days})")
+            missing.append(f"{_more(criteria.days - days, 'day')} ({days} of {criteria.days})")
         if not tests_ran:
             missing.append("a run whose dbt tests ran")
         missing += _in_the_way(target, occurrences)
     name = runs[-1].environment or "unknown" if now is None else now.name
     return Readiness(target, name, mode, len(shadow), days, tests_ran, tuple(missing))
+
+
+def _more(count: int, word: str) -> str:
+    return f"{count} more {word}{'s' * (count > 1)} in shadow mode"
 
 
 def _in_the_way(target: str, occurrences: Iterable[Occurrence]) -> Iterator[str]:
