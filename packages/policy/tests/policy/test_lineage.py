@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -268,10 +268,21 @@ def test_trust_of_5000_nodes_costs_less_than_a_twentieth_of_parsing_them() -> No
     node = ModelNode.from_dict(ModelNode.from_dict(described).to_dict())
     names = [f"model.shop.model_{at}" for at in range(5000)]
     lineage = document(*((names[at - step], names[at]) for at in range(8, 5000) for step in (1, 3, 7)))
-    start = time.process_time()
-    for _ in range(500):
-        node = ModelNode.from_dict(node.to_dict())
-    parsing = (time.process_time() - start) * 10
-    start = time.process_time()
-    with_trust(lineage, statuses=dict.fromkeys(names, "success"), enforced=True, hints={})
-    assert time.process_time() - start < parsing / 20
+    statuses = dict.fromkeys(names, "success")
+
+    def best_of_three(work: Callable[[], object]) -> float:
+        # Of three, so that a pause of the collector in a process full of other tests does not count.
+        times = []
+        for _ in range(3):
+            start = time.process_time()
+            work()
+            times.append(time.process_time() - start)
+        return min(times)
+
+    def round_trips() -> None:
+        for _ in range(500):
+            ModelNode.from_dict(node.to_dict())
+
+    parsing = 10 * best_of_three(round_trips)
+    trusting = best_of_three(lambda: with_trust(lineage, statuses=statuses, enforced=True, hints={}))
+    assert trusting < parsing / 20
