@@ -18,7 +18,7 @@ _FEW = 4
 def scalar(value: object) -> str:
     """A scalar, in quotes where anybody's reader might take it for something else."""
     if isinstance(value, str):
-        return value if _is_plain(value) else json.dumps(value, ensure_ascii=not value.isprintable())
+        return value if _is_plain(value) else '"' + "".join(map(_escaped, value)) + '"'
     return json.dumps(value)
 
 
@@ -61,6 +61,13 @@ def items(values: Sequence[object], indent: int = 0) -> Iterator[str]:
 
 def _is_list(value: object) -> TypeGuard[Sequence[object]]:
     return isinstance(value, Sequence) and not isinstance(value, str)
+
+
+def _escaped(char: str) -> str:
+    if char in '"\\':
+        return "\\" + char
+    # YAML's escapes, not JSON's: half a surrogate pair is no character there.
+    return char if char.isprintable() else f"\\U{ord(char):08x}"
 
 
 def _is_plain(text: str) -> bool:
