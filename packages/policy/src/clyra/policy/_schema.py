@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from clyra.policy.durations import milliseconds, parse_date
 from clyra.policy.effect import default_severity
+from clyra.policy.migrate import OLD_EFFECTS
 from clyra.policy.source import MAX_PROBLEMS, UNREADABLE, Fault, Path, Unreadable, did_you_mean, one_of, quoted
 from clyra.spec import read_json
 
@@ -220,7 +221,8 @@ class SchemaWalk:
     def _not_one_of(self, value: object, words: Sequence[object], path: Path) -> Any:
         is_op = bool(path) and path[-1] == "op"
         what = f"op {quoted(value)} is not known" if is_op else f"{_label(path)} is {quoted(value)}"
-        hint = did_you_mean(value, [word for word in words if isinstance(word, str)])
+        synonym = OLD_EFFECTS.get(value) if isinstance(value, str) else None
+        hint = did_you_mean(synonym or value, [word for word in words if isinstance(word, str)])
         if isinstance(value, bool) and ("off" if value is False else "on") in words:
             hint = '; write "off" in quotes'
         expected = "" if hint and is_op else f"; expected {one_of(words)}"

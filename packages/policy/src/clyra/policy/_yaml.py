@@ -23,9 +23,11 @@ _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U000100
 _START = (yaml.MappingStartEvent, yaml.SequenceStartEvent)
 _END = (yaml.MappingEndEvent, yaml.SequenceEndEvent)
 
+_NO_CONTENT = "did not find expected node content"
+
 # What libyaml says, in words that say what to do.
 _ADVICE = {
-    "mapping values are not allowed": 'a ": " stands where none can; put the value in quotes, or begin a new line',
+    "mapping values are not allowed": 'a ": " stands where none can; check the indentation, or put the value in quotes',
     "did not find expected key": "this line does not fit the lines above it; give keys of one mapping one indentation",
     "did not find expected '-' indicator": "this line does not fit the list above it; align its items",
     "could not find expected ':'": 'a key without ": " after it',
@@ -34,12 +36,13 @@ _ADVICE = {
     "did not find expected ',' or ']'": "a [ that is never closed, or a comma that is missing",
     "did not find expected ',' or '}'": "a { that is never closed, or a comma that is missing",
     "block sequence entries are not allowed": "a list item stands where none can; begin a new line for it",
+    "did not find expected comment or line break": "a value cannot start with > or | here; put it in quotes",
     "found unknown escape character": "an escape that does not exist; write the text in single quotes",
     "found invalid Unicode character escape": "an escape of half a surrogate pair; write the character itself",
     "did not find expected the document start": "text after the end of the document; remove it",
     "did not find expected <document start>": "text after the end of the mapping; give it the indentation of the rest",
     "did not find expected alphabetic or numeric character": "a value starts with & or *; put it in quotes",
-    "did not find expected node content": "a value is missing here",
+    _NO_CONTENT: "a value is missing here",
 }
 
 _OPENED_BEFORE = (
@@ -121,17 +124,26 @@ class _Reader:
         try:
             yield from yaml.parse(text, Loader=_LOADER)
         except yaml.MarkedYAMLError as exc:
-            said = exc.problem or "not YAML"
-            advice = next((words for known, words in _ADVICE.items() if said.startswith(known)), f"not YAML: {said}")
-            # A quote or bracket that is never closed is best looked for where it was opened.
-            mark = exc.context_mark if said.startswith(_OPENED_BEFORE) else exc.problem_mark
-            mark = mark or exc.problem_mark or exc.context_mark
-            line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-            if text.split("\n")[line - 1 : line] and text.split("\n")[line - 1][column - 1 : column] == "\t":
-                advice = "a tab; indent with spaces"
-            self._stop(advice, (line, column))
+            self._stop(*self._explained(exc, text))
         except (yaml.YAMLError, ValueError, RecursionError) as exc:
             self._stop(f"not YAML: {type(exc).__name__}", (1, 1))
+
+    def _explained(self, error: yaml.MarkedYAMLError, text: str) -> tuple[str, tuple[int, int]]:
+        said = error.problem or "not YAML"
+        advice = next((words for known, words in _ADVICE.items() if said.startswith(known)), f"not YAML: {said}")
+        # What is never closed is best looked for where it was opened.
+        mark = error.context_mark if said.startswith(_OPENED_BEFORE) else error.problem_mark
+        mark = mark or error.problem_mark or error.context_mark
+        if mark is None:
+            return advice, (1, 1)
+        line, column = mark.line + 1, mark.column + 1
+        rest = text.split("\n")[line - 1 :]
+        if not "".join(rest).strip() and self.stack and said == _NO_CONTENT:
+            return "a [ or { that is opened here is never closed", self.source.places[self.stack[-1].path].value
+        return ("a tab; indent with spaces" if rest and rest[0][column - 1 : column] == "\t" else advice), (
+            line,
+            column,
+        )
 
     def _document(self, event: yaml.DocumentStartEvent) -> None:
         self.documents += 1
@@ -176,7 +188,7 @@ class _Reader:
             self._add("policy_yaml_feature", f"an anchor &{event.anchor}; remove it and write values out", place)
         tag = getattr(event, "tag", None)
         if tag is not None:
-            name = tag.replace("tag:yaml.org,2002:", "!!")
+            name = quoted(tag.replace("tag:yaml.org,2002:", "!!"))
             self._add("policy_yaml_feature", f"a tag {name}; remove it, and put text in quotes", place)
 
     def _wants_key(self) -> bool:

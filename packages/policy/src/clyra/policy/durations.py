@@ -28,8 +28,8 @@ def milliseconds(text: str) -> int | None:
 
 
 def duration_text(value_ms: int) -> str:
-    """The duration as a person writes it, in the largest unit up to days that divides it."""
-    for unit in ("d", "h", "m", "s"):
+    """The duration as a person writes it, in the largest unit that divides it."""
+    for unit in ("y", "d", "h", "m", "s"):
         if value_ms % UNITS_MS[unit] == 0:
             return f"{value_ms // UNITS_MS[unit]}{unit}"
     return f"{value_ms}ms"

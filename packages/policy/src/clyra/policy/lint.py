@@ -207,7 +207,7 @@ def _check_retention(normal: Mapping[str, Any]) -> Iterator[Fault]:
 def _hints(written: Mapping[str, Any], normal: Mapping[str, Any]) -> Iterator[Fault]:
     keys = list(written)
     for key in ("requires", "environments"):
-        if key in keys and any(before not in _FIRST_KEYS for before in keys[: keys.index(key)]):
+        if key in keys and any(before in normal and before not in _FIRST_KEYS for before in keys[: keys.index(key)]):
             message = f"put {key} at the top: it is read even where a later line is broken"
             yield Fault("policy_hint", message, (key,), on_key=True, severity="warning")
     environments = _member(normal, "environments", default={})

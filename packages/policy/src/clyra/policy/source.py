@@ -127,27 +127,11 @@ _OTHER_WORDS = {
     **dict.fromkeys(("n", "no", "off", "false"), "false"),
     **dict.fromkeys(("~", "null"), "null"),
 }
-_TRAP = "policy_yaml_trap"
 # Each pattern reads its text once: a mebibyte of digits is no time bomb.
-_TRAPS = (
-    (
-        re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt ].*)?", re.DOTALL),
-        "without quotes is a date for some YAML readers and text for others; write",
-    ),
-    (
-        re.compile(r"[-+]?[0-9][0-9_]*(:[0-9]{1,2})+(\.[0-9_]*)?"),
-        "without quotes is a number in base 60 for some YAML readers; write",
-    ),
-    (
-        re.compile(r"[-+]?0(x[0-9a-f_]+|o[0-7_]+|b[01_]+|[0-9_]+)", re.IGNORECASE),
-        "is a different number for different YAML readers; write it in plain digits, or as text",
-    ),
-    (
-        re.compile(r"[-+]?([0-9][0-9_]*(\.[0-9_]*)?|\.[0-9][0-9_]*)(e[-+]?[0-9]+)?|[-+]?\.inf|\.nan", re.IGNORECASE),
-        "is no plain whole number; write it in digits alone, or as text",
-    ),
-    (re.compile("="), "without quotes is no text for some YAML readers; write"),
-)
+_DATE = re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt ].*)?", re.DOTALL)
+_BASE_60 = re.compile(r"[-+]?[0-9][0-9_]*(:[0-9]{1,2})+(\.[0-9_]*)?")
+_RADIX = re.compile(r"[-+]?0(x[0-9a-f_]+|o[0-7_]+|b[01_]+|[0-9_]+)", re.IGNORECASE)
+_FRACTION = re.compile(r"[-+]?([0-9][0-9_]*(\.[0-9_]*)?|\.[0-9][0-9_]*)(e[-+]?[0-9]+)?|[-+]?\.inf|\.nan", re.IGNORECASE)
 
 
 def resolve(text: str) -> object:
@@ -158,11 +142,9 @@ def resolve(text: str) -> object:
     """
     if text in _WORDS:
         return _WORDS[text]
-    if text.lower() in _OTHER_WORDS:
-        word = _OTHER_WORDS[text.lower()]
-        raise TrapError(
-            _TRAP, f'{text} without quotes is {word} for some YAML readers; write {word}, or "{text}" for text'
-        )
+    if word := _OTHER_WORDS.get(text.lower()):
+        advice = f'{text} without quotes is {word} for some YAML readers; write {word}, or "{text}" for text'
+        raise TrapError("policy_yaml_trap", advice)
     # Most scalars are words of the vocabulary: one look at the first character spares them the patterns.
     if text[0] not in "0123456789+-.=":
         return text
@@ -170,9 +152,8 @@ def resolve(text: str) -> object:
         if len(text) > len(str(MAX_INTEGER)) + 1 or abs(int(text)) > MAX_INTEGER:
             raise TrapError("policy_range", f"the number {_cut(text)} is too large; the largest is {MAX_INTEGER}")
         return int(text)
-    for pattern, reading in _TRAPS:
-        if pattern.fullmatch(text):
-            raise TrapError(_TRAP, f'{_cut(text)} {reading} "{_cut(text)}"')
+    if found := _advice(text):
+        raise TrapError("policy_yaml_trap", found)
     return text
 
 
@@ -182,6 +163,19 @@ class TrapError(Exception):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+def _advice(text: str) -> str | None:
+    shown = _cut(text)
+    if _DATE.fullmatch(text):
+        return f'{shown} without quotes is a date for some YAML readers and text for others; write "{shown}"'
+    if _BASE_60.fullmatch(text):
+        return f'{shown} without quotes is a number in base 60 for some YAML readers; write "{shown}"'
+    if _RADIX.fullmatch(text) or _FRACTION.fullmatch(text) or text == "=":
+        plain = text.replace("_", "").lstrip("+0")
+        number = f"write {plain}" if plain.isdecimal() else "write a whole number in digits"
+        return f'YAML readers differ about {shown} without quotes; {number}, or "{shown}" for text'
+    return None
 
 
 def _cut(text: str) -> str:
