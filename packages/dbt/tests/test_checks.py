@@ -134,6 +134,13 @@ def test_a_dbt_that_was_not_tested_with_is_replaced_by_the_fix(installation: Ins
     assert installation.doctor("install.dbt")["status"] == "ok"
 
 
+def test_a_plugin_that_cannot_be_loaded_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "clyra.dbt.plugin", None)
+    found = clyra.dbt._checks.plugin()
+    assert found.status == "fail"
+    assert "cannot load it, ModuleNotFoundError" in found.summary
+
+
 @pytest.mark.parametrize(("free_bytes", "status"), [(1 << 31, "ok"), (1 << 29, "warn"), (1 << 20, "fail")])
 def test_a_full_disk_is_told_before_a_run_finds_it(free_bytes: int, status: str) -> None:
     assert _evidence_checks.disk(free_bytes).status == status

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import pkgutil
 import shlex
@@ -30,8 +31,13 @@ def install(context: CheckContext) -> Iterator[Check]:
 
 
 def plugin() -> Check:
-    """Whether dbt finds the plugin as it looks for plugins: by the names of top-level modules."""
+    """Whether dbt finds the plugin as it looks for plugins, by the names of top-level modules, and can load it."""
     if _DOOR in {module.name for module in pkgutil.iter_modules()}:
+        try:
+            importlib.import_module("clyra.dbt.plugin")
+        except Exception as exc:  # noqa: BLE001 -- whatever it is, dbt would meet it too
+            told = f"dbt finds {_DOOR} and cannot load it, {type(exc).__name__}: {exc}; install clyra-dbt again"
+            return Check("install.plugin", "fail", told)
         return Check("install.plugin", "ok", f"dbt finds {_DOOR}")
     if importlib.util.find_spec(_DOOR) is None:
         return Check("install.plugin", "fail", f"{_DOOR} is not installed in {sys.prefix}; install clyra-dbt there")

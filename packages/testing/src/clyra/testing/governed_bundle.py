@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from datetime import date
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 from clyra.approval.certificate import certificate_for, sign_certificate
 from clyra.approval.plan import DbtPlan, PlanNode, build_plan
@@ -123,21 +122,15 @@ def seal_governed(
     folder = EvidenceFolder(root=root, project_root=root.parent)
     folder.prepare()
     bundle_id = new_uuid7(START_US, sha256(repr(governed).encode()).digest())
-    writer = JournalWriter.create(folder.journal_path(bundle_id), bundle_id=bundle_id, tenant="default", signer=signer)
-    started = sample._started(governed.run) | {"policy": {"sha256": policy.sha256, "mode": governed.mode}}
-    writer.append([("run.started", START_US, started), *events])
-    nodes, ended_us = sample._run_nodes(governed.run, writer)
-    writer.append([*governed.run.events, ("run.finished", ended_us, sample._finished(governed.run, nodes))])
     path = folder.journal_path(bundle_id)
-    journal_events = [json.loads(line) for line in path.read_bytes().splitlines()]
-    journal = writer.close("completed", ended_us + 4000)
-    record = _record(governed, nodes, policy, request, digests, journal_events)
-    files = [*_files(governed, nodes, policy), *_approval_files(request, certificates)]
+    writer = JournalWriter.create(path, bundle_id=bundle_id, tenant="default", signer=signer)
+    nodes, ended_us = _write(writer, governed, policy, events)
+    record = _record(governed, nodes, policy, request, digests, path.read_bytes())
     return seal_bundle(
         folder,
-        journal,
+        writer.close("completed", ended_us + 4000),
         record,
-        files=files,
+        files=[*_files(governed, nodes, policy), *_approval_files(request, certificates)],
         references=[],
         signers=[signer],
         bundle_id=bundle_id,
@@ -145,6 +138,17 @@ def seal_governed(
         closed_at=ended_us + 5000,
         perf_counter_ns=lambda: 0,
     )
+
+
+def _write(
+    writer: JournalWriter, governed: GovernedRun, policy: LoadedPolicy, events: Sequence[Event]
+) -> tuple[list[dict[str, object]], int]:
+    """Write the journal up to the end of the run; gives the nodes and when it ended."""
+    started = sample._started(governed.run) | {"policy": {"sha256": policy.sha256, "mode": governed.mode}}
+    writer.append([("run.started", START_US, started), *events])
+    nodes, ended_us = sample._run_nodes(governed.run, writer)
+    writer.append([*governed.run.events, ("run.finished", ended_us, sample._finished(governed.run, nodes))])
+    return nodes, ended_us
 
 
 def _decisions(
@@ -270,9 +274,10 @@ def _record(
     policy: LoadedPolicy,
     request: ApprovalRequest,
     digests: list[str],
-    events: Sequence[Mapping[str, Any]],
+    journal: bytes,
 ) -> RunRecord:
     plain = sample._record(governed.run, nodes)
+    events = [json.loads(line) for line in journal.splitlines()]
     risk = compute_risk(events, policy=policy.document, environment="prod", off_hours=None, first_time_actor=1)
     entry = {"decision": "d-run", "jti": _JTI, "cert_sha256": digests}
     return RunRecord(
