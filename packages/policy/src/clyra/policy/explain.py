@@ -3,7 +3,8 @@
 
 Truth has four words here: beside ``true``, ``false`` and ``unknown`` there is ``not_decidable``, where the decision
 knew what evidence does not tell: personal facts are keyed digests there, and facts of single nodes are left out of the
-one decision on a whole run.
+one decision on a whole run. A fact that evidence calls missing was unknown; of one that it does not name, it says
+nothing.
 """
 
 from __future__ import annotations
@@ -78,10 +79,8 @@ class EvidenceFacts:
 def facts_of_event(event: Mapping[str, Any]) -> EvidenceFacts:
     """The facts of a journal event of type ``decision``; undeclared ones are passed over."""
     declared, told = declared_facts(), event["facts"]
-    undisclosed = {name for name, value in told.items() if name in declared and _is_digested(name, value)}
-    if event.get("unique_id") is None:
-        undisclosed |= {name for name, fact in declared.items() if fact.scope == "node" and name not in told}
-        undisclosed -= set(event["missing"])
+    digested = {name for name, value in told.items() if name in declared and _is_digested(name, value)}
+    undisclosed = digested | (declared.keys() - told.keys() - set(event["missing"]))
     readable = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in told.items()
