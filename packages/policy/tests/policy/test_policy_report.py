@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -282,3 +283,36 @@ def test_a_damaged_bundle_is_named_and_the_others_count(tmp_path: Path) -> None:
     report = reported(tmp_path, loaded())
     assert [each.path for each in report.unread] == [path]
     assert report.runs == 2
+
+
+def own_refusal(run: DecidedRun) -> dict[str, object]:
+    """What a gate writes that refuses by itself."""
+    return {
+        "id": "d-own",
+        "point": "run",
+        "mode": "shadow",
+        "decision": "block",
+        "code": "tests_failed",
+        "rules": [],
+        "missing": [],
+        "facts": {},
+        "policy_sha256": run.policy.sha256,
+        "risk": None,
+    }
+
+
+def test_what_the_gate_itself_would_refuse_is_listed_and_has_no_waiver(tmp_path: Path) -> None:
+    policy = loaded()
+    run = DecidedRun(policy, DAY, [Asked(CALM)])
+    seal_decided(tmp_path, replace(run, more=[own_refusal(run)]))
+    report = reported(tmp_path, policy, Criteria(1, 1))
+    assert lines(report.findings) == [("would_refuse", "tests_failed", None, 1)]
+    assert waivers_for(report, today=TODAY) == []
+    assert report.targets[0].missing == ("a fix for tests_failed (1 would-be refusal)",)
+
+
+def test_one_event_for_the_run_and_its_only_node_is_settled_by_a_waiver_for_the_node(tmp_path: Path) -> None:
+    both = Asked({**CALM, "dbt.has_tests": False}, unique_id="model.shop.a", scope="all")
+    seeded(tmp_path, loaded(), [both])
+    report = reported(tmp_path, loaded(WAIVER), Criteria(1, 1))
+    assert [(each.unique_id, each.is_settled) for each in report.findings] == [("model.shop.a", True)]

@@ -118,7 +118,7 @@ def test_what_differs_is_counted_by_node_and_outcome(tmp_path: Path) -> None:
     assert counts(result) == {"same": 6, "stricter": 3}
     (difference,) = result.differences
     assert (difference.unique_id, difference.target, difference.count) == ("model.shop.a", "prod", 3)
-    assert (difference.outcome.old, difference.outcome.new) == ("warn", "block")
+    assert (difference.outcome.old, difference.outcome.new) == (("warn",), ("block",))
     assert len(difference.bundles) == 3
 
 
@@ -128,7 +128,7 @@ def test_a_fact_that_nobody_asked_for_leaves_a_decision_open(tmp_path: Path) -> 
     result = replayed(tmp_path, old, loaded(APPROVED, BRANCH))
     assert counts(result) == {"not decidable": 1}
     assert result.differences[0].outcome.untold == ("change.branch",)
-    assert (result.differences[0].outcome.old, result.differences[0].outcome.new) == ("allow", None)
+    assert (result.differences[0].outcome.old, result.differences[0].outcome.new) == (("allow",), ("allow", "block"))
 
 
 def test_an_open_fact_that_makes_no_difference_leaves_nothing_open(tmp_path: Path) -> None:
@@ -194,3 +194,26 @@ def test_bundles_of_before_are_left_out(tmp_path: Path) -> None:
     since = DAY + timedelta(days=3)
     kept = [run for run in read_runs(bundle_paths(tmp_path), since=since) if run is not None]
     assert [run.run_id for run in kept if isinstance(run, Read)] == ["n3", "n4"]
+
+
+def test_one_event_for_the_run_and_a_node_is_judged_by_all_rules(tmp_path: Path) -> None:
+    old = loaded(APPROVED, UNTESTED)
+    both = Asked({**BOLD, "dbt.has_tests": False}, unique_id="model.shop.a", scope="all")
+    seeded(tmp_path, old, both)
+    weaker = replayed(tmp_path, old, loaded(REFRESH % ("warn", "enforce"), UNTESTED))
+    assert counts(weaker) == {"weaker": 1}
+
+
+def test_nodes_that_share_an_event_tell_only_what_they_agree_on(tmp_path: Path) -> None:
+    old = loaded(APPROVED, UNTESTED)
+    # Of two nodes, one tested and one not, the gate keeps no fact.
+    seeded(tmp_path, old, Asked(CALM, scope="all"))
+    assert counts(replayed(tmp_path, old, loaded(APPROVED, UNTESTED.replace("warn", "block")))) == {"not decidable": 1}
+
+
+def test_what_a_gate_refused_by_itself_is_not_made_again(tmp_path: Path) -> None:
+    old = loaded(APPROVED)
+    own = {"id": "d-own", "point": "run", "mode": "shadow", "decision": "block", "code": "tests_failed", "rules": []}
+    more: list[dict[str, object]] = [{**own, "missing": [], "facts": {}, "policy_sha256": old.sha256, "risk": None}]
+    seal_decided(tmp_path, DecidedRun(old, DAY, [Asked(CALM)], more=more))
+    assert counts(replayed(tmp_path, old, loaded(REFRESH % ("warn", "enforce")))) == {"same": 1}

@@ -143,7 +143,7 @@ def _replay_text(replayed: ReplayResult) -> Iterator[str]:
 
 
 def _replay_row(count: int, unique_id: str | None, outcome: Replayed, target: str | None) -> Sequence[str]:
-    effects = f"{outcome.old or '?'} -> {outcome.new or '?'}"
+    effects = " -> ".join(" or ".join(effects) or "?" for effects in (outcome.old, outcome.new))
     untold = faint(f"not told: {', '.join(outcome.untold)}") if outcome.verdict == "not decidable" else ""
     return [_coloured(outcome.verdict), f"{count}x", unique_id or "the run", target or "", effects, untold]
 
@@ -162,8 +162,8 @@ def _document(old: LoadedPolicy, new: LoadedPolicy, found: PolicyDiff, replayed:
             "differences": [
                 {
                     "verdict": each.outcome.verdict.replace(" ", "_"),
-                    "old": each.outcome.old,
-                    "new": each.outcome.new,
+                    "old": list(each.outcome.old),
+                    "new": list(each.outcome.new),
                     "not_told": list(each.outcome.untold),
                     "point": each.point,
                     "unique_id": each.unique_id,

@@ -62,9 +62,10 @@ class DecidedRun:
         return {name: value for name, value in told.items() if value is not None}
 
     @property
-    def points_with_nodes(self) -> frozenset[str]:
-        """Decision points at which single nodes have events of their own."""
-        return frozenset(event["point"] for event in self.decisions if event.get("unique_id") is not None)
+    def points_apart(self) -> frozenset[str]:
+        """Decision points at which the run and its nodes have events of their own; elsewhere one stands for all."""
+        kinds = {(event["point"], event.get("unique_id") is None) for event in self.decisions}
+        return frozenset(point for point, of_run in kinds if of_run and (point, False) in kinds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,11 @@ def _read(path: Path, since: datetime | None, policies: dict[str, CompiledPolicy
         tests_ran=tests_ran,
         decisions=tuple(decisions),
     )
+
+
+def is_gates_own(event: Mapping[str, Any]) -> bool:
+    """Whether a decision is no rule's but the gate's: it has a code, and no policy decides it."""
+    return not event["rules"] and isinstance(event.get("code"), str)
 
 
 def _checked(event: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -59,23 +59,23 @@ class Replayed:
 
     Attributes:
         verdict: How the new one decides against the old.
-        old: Effect of all rules of the old policy; None where it depends on what is not told.
+        old: Effect of all rules of the old policy, weakest first where it depends on what is not told; none where
+            that is too much to try.
         new: That of the new one.
         untold: Facts that either policy asks for and the record does not tell.
     """
 
     verdict: Verdict
-    old: Effect | None
-    new: Effect | None
+    old: tuple[Effect, ...]
+    new: tuple[Effect, ...]
     untold: tuple[str, ...]
 
 
 def recorded_of(event: Mapping[str, Any], run: DecidedRun) -> Recorded:
     """What a decision event of ``run`` tells, together with its manifest.
 
-    Where its policy is not at hand it cannot be said what was looked for in vain. Where the gate left no events of
-    their own for single nodes, one without node stands for the run and all of its nodes, and tells their facts only
-    where they did not differ.
+    Where its policy is not at hand it cannot be said what was looked for in vain. Where the gate left one event for
+    the run and all of its nodes, that tells facts of nodes only where they did not differ.
     """
     point, unique_id, risk = event["point"], event.get("unique_id"), event.get("risk")
     declared = declared_facts()
@@ -84,7 +84,7 @@ def recorded_of(event: Mapping[str, Any], run: DecidedRun) -> Recorded:
         for name, value in event["facts"].items()
         if name in declared and not declared[name].personal
     }
-    scope: Scope = "node" if unique_id is not None else "run" if point in run.points_with_nodes else "all"
+    scope: Scope = "all" if point not in run.points_apart else "run" if unique_id is None else "node"
     asked = frozenset[str]() if run.policy is None else run.policy.needs(point) - event["facts"].keys()
     absent = {name for name in (*event["missing"], *asked) if name in declared}
     for name, value in run.facts.items():
@@ -92,7 +92,7 @@ def recorded_of(event: Mapping[str, Any], run: DecidedRun) -> Recorded:
             facts.setdefault(name, value)
     if isinstance(risk, int):
         facts[RISK_SCORE] = risk
-    if isinstance(unique_id, str):
+    if scope == "node" and isinstance(unique_id, str):
         facts[_NODE] = unique_id
     if scope == "all":
         absent = {name for name in absent if declared[name].scope == "run"}
@@ -110,13 +110,13 @@ def replay(recorded: Recorded, old: CompiledPolicy, new: CompiledPolicy) -> Repl
         ),
     )
     if outcomes is None:
-        return Replayed("not decidable", None, None, untold)
+        return Replayed("not decidable", (), (), untold)
     pairs = list(outcomes)
     verdicts = {_verdict(before, after) for before, after in pairs}
     return Replayed(
         verdicts.pop() if len(verdicts) == 1 else "not decidable",
-        _one({before.shadow_effect for before, _ in pairs}),
-        _one({after.shadow_effect for _, after in pairs}),
+        _ordered({before.shadow_effect for before, _ in pairs}),
+        _ordered({after.shadow_effect for _, after in pairs}),
         untold,
     )
 
@@ -160,5 +160,5 @@ def _verdict(old: Decision, new: Decision) -> Verdict:
     return "stricter" if any(RANK[after] > RANK[before] for before, after in pairs) else "same"
 
 
-def _one(effects: set[Effect]) -> Effect | None:
-    return effects.pop() if len(effects) == 1 else None
+def _ordered(effects: set[Effect]) -> tuple[Effect, ...]:
+    return tuple(sorted(effects, key=RANK.__getitem__))

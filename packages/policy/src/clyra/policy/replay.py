@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from clyra.policy._bundles import DecidedRun, Unread
+from clyra.policy._bundles import DecidedRun, Unread, is_gates_own
 from clyra.policy._replay import Replayed, Verdict, recorded_of, replay
 
 if TYPE_CHECKING:
@@ -58,6 +58,8 @@ def replay_runs(runs: Iterable[DecidedRun | Unread], old: CompiledPolicy, new: C
         for event in run.decisions:
             # What was enforced and what shadow rules would have done are two events about one decision.
             if event["mode"] == "shadow" and _moment(event) in enforced:
+                continue
+            if is_gates_own(event):
                 continue
             recorded = recorded_of(event, run)
             outcome = replay(recorded, old, new)

@@ -8,11 +8,11 @@ does not stand in the way of enforcing any more.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
-from clyra.policy._bundles import DecidedRun, Unread
+from clyra.policy._bundles import DecidedRun, Unread, is_gates_own
 from clyra.policy._judge import judge
 from clyra.policy._replay import over_untold, recorded_of
 from clyra.policy.effect import RANK, Effect
@@ -174,7 +174,7 @@ def _occurrences(run: DecidedRun, policy: CompiledPolicy | None) -> Iterator[Occ
     }
     for event in run.decisions:
         is_shadow = event["mode"] == "shadow"
-        for rule in event["rules"]:
+        for rule in _gates_own(event) if is_gates_own(event) else event["rules"]:
             if rule["effect"] == "allow" and rule["state"] != "waived":
                 continue
             if is_shadow and (event["point"], event.get("unique_id"), rule["id"]) in acted_on:
@@ -182,6 +182,10 @@ def _occurrences(run: DecidedRun, policy: CompiledPolicy | None) -> Iterator[Occ
             kind = _kind(rule, is_shadow=is_shadow)
             standing = _standing(run, event, rule["id"], policy) if kind == "would_refuse" else None
             yield Occurrence(run, event, kind, rule["id"], rule["effect"], rule["severity"], rule["state"], standing)
+
+
+def _gates_own(event: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [{"id": event["code"], "effect": event["decision"], "severity": "critical", "state": "matched"}]
 
 
 def _kind(rule: Mapping[str, Any], *, is_shadow: bool) -> Kind:
@@ -193,9 +197,12 @@ def _kind(rule: Mapping[str, Any], *, is_shadow: bool) -> Kind:
 
 
 def _standing(run: DecidedRun, event: Mapping[str, Any], rule: str, policy: CompiledPolicy | None) -> Standing:
-    if policy is None:
+    if policy is None or is_gates_own(event):
         return "stands"
     recorded = recorded_of(event, run)
+    # Where several nodes share an event it names none; where it names one, that is the one the rule had a say about.
+    if isinstance(unique_id := event.get("unique_id"), str):
+        recorded = replace(recorded, facts={**recorded.facts, "dbt.node": unique_id})
 
     def refuses(facts: Mapping[str, Any]) -> bool:
         decision = judge(policy, recorded.point, facts, today=recorded.day, scope=recorded.scope)
@@ -263,13 +270,16 @@ def _more(count: int, word: str) -> str:
 
 def _in_the_way(target: str, occurrences: Iterable[Occurrence]) -> Iterator[str]:
     counts: dict[tuple[str, str | None], int] = {}
+    own: set[str] = set()
     for each in occurrences:
         is_here = each.run.target == target and each.run.mode == "shadow"
         if is_here and each.kind == "would_refuse" and each.standing != "settled":
             counts[each.rule, each.unique_id] = counts.get((each.rule, each.unique_id), 0) + 1
+            own |= {each.rule} if is_gates_own(each.event) else set()
     for (rule, unique_id), count in sorted(counts.items(), key=lambda item: (-item[1], str(item[0]))):
         where = f" on {unique_id}" if unique_id else ""
-        yield f"a fix or a waiver for {rule}{where} ({count} would-be refusal{'s' * (count > 1)})"
+        remedy = "a fix" if rule in own else "a fix or a waiver"
+        yield f"{remedy} for {rule}{where} ({count} would-be refusal{'s' * (count > 1)})"
 
 
 def waivers_for(report: Report, *, today: date) -> list[dict[str, Any]]:
@@ -280,7 +290,8 @@ def waivers_for(report: Report, *, today: date) -> list[dict[str, Any]]:
     """
     by_rule: dict[str, list[Occurrence]] = {}
     for each in report.occurrences:
-        if each.kind == "would_refuse" and each.standing != "settled":
+        # No waiver lifts what the gate itself refuses.
+        if each.kind == "would_refuse" and each.standing != "settled" and not is_gates_own(each.event):
             by_rule.setdefault(each.rule, []).append(each)
     return [
         {

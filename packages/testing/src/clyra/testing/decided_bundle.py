@@ -15,7 +15,7 @@ from clyra.evidence.bundle import RunRecord, SealedBundle, SourceFile, new_uuid7
 from clyra.evidence.folder import EvidenceFolder
 from clyra.evidence.journal import JournalWriter
 from clyra.evidence.signer import Signer, ephemeral_signer
-from clyra.policy.engine import event_members
+from clyra.policy.engine import DecisionScope, event_members
 from clyra.policy.environment import environment_for
 from clyra.policy.facts import FactValue
 from clyra.policy.load import LoadedPolicy
@@ -28,11 +28,15 @@ _TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One thing the gate asked: facts, and the node that they are about, if they are about one."""
+    """One thing the gate asked: facts, and the node that they are about, if they are about one.
+
+    ``scope`` is that of the rules it asked: those of the run or of the node, unless it is given.
+    """
 
     facts: Mapping[str, FactValue]
     unique_id: str | None = None
     point: str = "run"
+    scope: DecisionScope | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,7 @@ class DecidedRun:
         run_id: The run.
         tests: How many dbt tests passed.
         risk: The score that the gates knew.
+        more: Members of more decisions, which no policy has made.
     """
 
     policy: LoadedPolicy
@@ -56,6 +61,7 @@ class DecidedRun:
     run_id: str = "nightly"
     tests: int = 1
     risk: int | None = None
+    more: Sequence[Mapping[str, object]] = ()
 
 
 def seal_decided(root: Path, run: DecidedRun, *, signer: Signer | None = None) -> SealedBundle:
@@ -109,9 +115,9 @@ def _decisions(run: DecidedRun, at_us: int) -> list[Event]:
     mode = environment_for(run.policy.environments, target=run.target, environ={}).mode
     found: list[Event] = []
     for number, asked in enumerate(run.asked):
-        decision = run.policy.compiled.decide(
-            asked.point, asked.facts, today=run.at.astimezone(UTC).date(), scope="node" if asked.unique_id else "run"
-        )
+        scope = asked.scope or ("node" if asked.unique_id else "run")
+        today = run.at.astimezone(UTC).date()
+        decision = run.policy.compiled.decide(asked.point, asked.facts, today=today, scope=scope)
         is_stronger = decision.effect != decision.shadow_effect
         for each in ("enforce", "shadow") if mode == "enforce" and is_stronger else (mode,):
             members = event_members(
@@ -124,7 +130,7 @@ def _decisions(run: DecidedRun, at_us: int) -> list[Event]:
                 unique_id=asked.unique_id,
             )
             found.append(("decision", at_us + number, members))
-    return found
+    return [*found, *(("decision", at_us + len(found), dict(members)) for members in run.more)]
 
 
 def _tests(run: DecidedRun, at_us: int) -> list[Event]:
