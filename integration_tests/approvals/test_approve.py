@@ -37,7 +37,7 @@ def test_the_approver_reads_who_what_why_and_for_how_long(project: Clone) -> Non
     for words in (
         "dbt.run of harbor on prod (production), dbt:harbor/prod",
         "svc:deploy",
-        f"{project.team.key('ana')}, as the commit claims",
+        f"{project.team.key('ana')[:20]}, as the commit claims",
         f"tree {(request.tree or '')[:12]}",
         "x_tables (warning)  tables change only with a second pair of eyes",
         "change.models = 1",
@@ -60,7 +60,7 @@ def test_the_approver_reads_what_is_new_since_the_last_approval(project: Clone) 
     text = project.run("ben", "approve", "--yes").out
     for words in ("model harbor.orders has other code", "model harbor.customers is new", "macros or packages changed"):
         assert words in text
-    assert project.team.key("ana") not in text, "what was approved before is not part of the change"
+    assert project.team.key("ana")[:20] not in text, "what was approved before is not part of the change"
 
 
 def test_what_a_terminal_would_obey_is_not_printed(project: Clone) -> None:

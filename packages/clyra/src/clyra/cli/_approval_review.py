@@ -11,7 +11,7 @@ from typing import Any
 
 from clyra.cli._approval_place import Place
 from clyra.cli._approval_signing import Approver, clock_us, this_approver
-from clyra.cli._approval_text import moment, one_line
+from clyra.cli._approval_text import moment, one_line, short_principal
 
 _REQUEST_SUFFIX = ".request.json"
 
@@ -33,18 +33,20 @@ class Emergency:
 
     def lines(self) -> list[str]:
         """What the reviewer reads."""
-        target = one_line(str(self.run.get("target", {}).get("name", "")))
+        run, counts = self.run, self.run["counts"]
+        what = one_line(f"dbt {run['command']} of {run['project']}, target {run['target']}, run {run['run_id']}")
         found = [
             f"Bundle {self.bundle_id}",
-            f"  ran       {self.run.get('status')}, run {one_line(str(self.run.get('run_id')))} {target}".rstrip(),
-            f"  alone     {', '.join(self.declared_by)}",
+            f"  ran       {what}: {run['status']}",
+            f"  did       {counts['nodes']} nodes, {counts['writes']} of {counts['statements']} statements write",
+            f"  alone     {', '.join(short_principal(name) for name in self.declared_by)}",
         ]
         for request, reason in zip(self.requests, self.reasons, strict=True):
             rules = ", ".join(rule["id"] for rule in request["rules"])
             found.append(f"  lifted    {rules}")
             found.append(f"  reason    {one_line(reason)}")
             found.append(f"  due       {moment(request['break_glass']['review_due'])}")
-        return [*found, "", f"  you are   {self.approver.principal}, as {self.role}"]
+        return [*found, "", f"  you are   {short_principal(self.approver.principal)}, as {self.role}"]
 
 
 def find_emergency(place: Place, path: Path, role: str | None) -> Emergency:
@@ -84,7 +86,7 @@ def find_emergency(place: Place, path: Path, role: str | None) -> Emergency:
         path=path,
         bundle_id=str(bundle.manifest["bundle_id"]),
         manifest_sha256=bundle.manifest_sha256,
-        run=bundle.manifest.get("run", {}),
+        run=bundle.manifest["run"],
         requests=requests,
         declared_by=tuple(sorted(declared)),
         reasons=tuple(_reason(place, request) for request in requests),

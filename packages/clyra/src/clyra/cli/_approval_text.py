@@ -45,7 +45,7 @@ def request_text(
     """
     lines = [f"Request {request.sha256[:12]}  {status}", ""]
     lines += _field("what", [f"{', '.join(request.actions)} of {one_line(request.project)} on {_target(request)}"])
-    lines += _field("asked by", [f"{one_line(request.sub)} at {moment(request.created_at)}"])
+    lines += _field("asked by", [f"{short_principal(request.sub)} at {moment(request.created_at)}"])
     lines += _field("change by", _people(request, known))
     lines += _field("code", [f"tree {_short(request.tree)}, commit {_short(request.commit)}"])
     lines += _field(
@@ -71,15 +71,20 @@ def request_line(request: ApprovalRequest, status: str) -> str:
 
 
 def news(before: DbtPlan, now: DbtPlan) -> list[str]:
-    """What differs between two plans: new, changed and removed nodes, and everything around them."""
+    """What differs between two plans: new and changed nodes, everything around them, and what is not part of it now."""
+    from dataclasses import replace
+
     from clyra.approval.plan import plan_differences
 
+    # Another tree is no news: what it changes is.
+    found = [_as_news(line) for line in plan_differences(replace(before, tree=now.tree), now)]
+    found += [f"environment variable {name} is read no longer" for name in sorted(set(before.env) - set(now.env))]
+    found += [f"seed file {path} is not part of it" for path in sorted(set(before.seeds) - set(now.seeds))]
     left = {node.unique_id for node in now.nodes}
     gone = [node.unique_id for node in before.nodes if node.unique_id not in left]
-    found = [_as_news(line) for line in plan_differences(before, now)]
-    found += [f"{_node(unique_id)} is gone" for unique_id in gone]
-    found += [f"environment variable {name} is read no longer" for name in sorted(set(before.env) - set(now.env))]
-    found += [f"seed file {path} is gone" for path in sorted(set(before.seeds) - set(now.seeds))]
+    found += [f"{_node(unique_id)} is not part of it" for unique_id in gone if _shows(unique_id)]
+    if others := sum(1 for unique_id in gone if not _shows(unique_id)):
+        found.append(f"{others} tests and other nodes are not part of it")
     return found
 
 
@@ -91,6 +96,12 @@ def moment(instant: str) -> str:
 def one_line(text: str) -> str:
     """The text without anything that a terminal would obey."""
     return "".join(char if char.isprintable() else "?" for char in text)
+
+
+def short_principal(principal: str) -> str:
+    """A principal as people read it: of a key or an address, the beginning of its digest tells enough."""
+    kind, _, rest = principal.partition(":")
+    return f"{kind}:{rest[:16]}" if kind in ("key", "git") else one_line(principal)
 
 
 def _field(label: str, values: Iterable[str]) -> list[str]:
@@ -105,11 +116,15 @@ def _target(request: ApprovalRequest) -> str:
 
 
 def _people(request: ApprovalRequest, known: Contributors | None) -> Iterator[str]:
-    yield f"{one_line(request.author)}, {_BASIS[request.author_basis]}"
+    yield f"{_person(request.author)}, {_BASIS[request.author_basis]}"
     everybody = set(request.contributors) | set(known.principals if known is not None else ())
-    yield from _some(sorted(everybody - {request.author}))
+    yield from _some([_person(principal) for principal in sorted(everybody - {request.author})])
     if known is not None and (unsaid := set(known.principals) - set(request.contributors) - {request.author}):
         yield doubtful(f"{len(unsaid)} of them only git here names; the request does not")
+
+
+def _person(principal: str) -> str:
+    return short_principal(principal) + (", whom the policy does not know" if principal.startswith("git:") else "")
 
 
 _BASIS = {

@@ -295,8 +295,10 @@ def _row(record: Any, used_by: str | None, gone: frozenset[str], now_s: int) -> 
 
 
 def _token_lines(checked: CheckedToken, used_by: str | None, *, has_request: bool) -> list[str]:
+    from clyra.cli._approval_text import short_principal
+
     claims = checked.claims
-    approvers = ", ".join(f"{entry['sub']} as {entry['role']}" for entry in claims["approvals"])
+    approvers = ", ".join(f"{short_principal(entry['sub'])} as {entry['role']}" for entry in claims["approvals"])
     lines = [
         f"{good('valid')}  token {checked.token_id}, until {_moment(_instant(claims['exp']))}",
         f"  for       {', '.join(claims['actions'])} on {claims['aud']}, run {claims['run_id']}, by {claims['sub']}",

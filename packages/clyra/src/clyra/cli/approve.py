@@ -198,11 +198,11 @@ def _as_wished(place: Place, request: ApprovalRequest, wishes: Wishes, now_us: i
 
 
 def _shown(place: Place, request: ApprovalRequest, approval: Approval, reason: str | None) -> str:
-    from clyra.cli._approval_text import request_text
+    from clyra.cli._approval_text import request_text, short_principal
     from clyra.policy.durations import duration_text
 
     plan = _plan(place, request)
-    given = [certificate.principal for certificate in approval.given]
+    given = [short_principal(certificate.principal) for certificate in approval.given]
     by = f", by {', '.join(given)}" if given else ""
     if reason is None and request.break_glass is not None:
         reason = place.store.reason(request.break_glass.reason_sha256)
@@ -219,7 +219,7 @@ def _shown(place: Place, request: ApprovalRequest, approval: Approval, reason: s
     if approval.known is None:
         note = "the code here is not that of the request: nobody but the request says who contributed"
         text += f"\n\n  {doubtful('look')}       {note}"
-    return f"{text}\n\n  {faint('you are')}    {approval.approver.principal}, as {approval.role}"
+    return f"{text}\n\n  {faint('you are')}    {short_principal(approval.approver.principal)}, as {approval.role}"
 
 
 def _plan(place: Place, request: ApprovalRequest) -> DbtPlan | None:
