@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
+from clyra.policy._schema_words import KIND_WORDS, described, label, type_hint
 from clyra.policy.durations import milliseconds, parse_date
 from clyra.policy.effect import default_severity
 from clyra.policy.migrate import OLD_EFFECTS
@@ -26,14 +27,6 @@ Schema = Mapping[str, Any]
 _REF = "#/$defs/"
 _ABSENT: Final = Unreadable()
 _KINDS: Mapping[str, type | tuple[type, ...]] = {"object": dict, "array": list, "string": str, "boolean": bool}
-_KIND_WORDS = {
-    "object": "a mapping",
-    "array": "a list",
-    "string": "text",
-    "boolean": "true or false",
-    "integer": "a whole number",
-    "null": "null",
-}
 _PATTERN_CODES = {
     "duration": "policy_duration",
     "duration_or_null": "policy_duration",
@@ -160,7 +153,7 @@ class SchemaWalk:
         names = self._defs[schema["$ref"].removeprefix(_REF)]
         if _pattern(names["pattern"]).search(key):
             return True
-        expected = f"{self._described(names)}, such as {quoted(names['examples'][0])}"
+        expected = f"{described(names)}, such as {quoted(names['examples'][0])}"
         message = f"the name {quoted(key)} is not allowed; expected {expected}"
         self._add("policy_value", message, (*path, key), on_key=True)
         return False
@@ -178,20 +171,17 @@ class SchemaWalk:
             needed += [other for other in others if key in value and other not in needed]
         for key in needed:
             if key not in value:
-                about = self._described(schema["properties"][key])
+                about = described(schema["properties"][key])
                 self._add("policy_missing_key", f"key {quoted(key)} is missing: {about}", path)
-
-    def _described(self, schema: Schema) -> str:
-        text = str(schema.get("description", ""))
-        return (text if text[1:2].isupper() else text[:1].lower() + text[1:]).rstrip(".")
 
     def _array(self, value: Sequence[object], schema: Schema, path: Path) -> list[Any]:
         low, high = schema.get("minItems", 0), schema.get("maxItems", 1_000_000)
         if not low <= len(value) <= high:
             limit = f"at least {low}" if len(value) < low else f"at most {high}"
-            message = f"{_label(path)} has {len(value)} items; expected {limit}: {self._described(schema)}"
+            message = f"{label(path)} has {len(value)} items; expected {limit}: {described(schema)}"
             self._add("policy_range", message, path)
-        read = [self._read(item, schema["items"], (*path, index)) for index, item in enumerate(value)]
+        # What is beyond the limit is not read: work on a list may grow faster than the list.
+        read = [self._read(item, schema["items"], (*path, index)) for index, item in enumerate(value[:high])]
         if schema.get("uniqueItems"):
             seen: set[object] = set()
             for index, item in enumerate(read):
@@ -211,7 +201,7 @@ class SchemaWalk:
                 return self._fault("policy_range", path, value, f"a whole number from {low} to {high}", "")
         if isinstance(value, str):
             if len(value) > schema.get("maxLength", len(value)):
-                message = f"{_label(path)} has {len(value)} characters; at most {schema['maxLength']} are allowed"
+                message = f"{label(path)} has {len(value)} characters; at most {schema['maxLength']} are allowed"
                 self._add("policy_range", message, path)
                 return _ABSENT
             if "pattern" in schema and not _pattern(schema["pattern"]).search(value):
@@ -220,7 +210,7 @@ class SchemaWalk:
 
     def _not_one_of(self, value: object, words: Sequence[object], path: Path) -> Any:
         is_op = bool(path) and path[-1] == "op"
-        what = f"op {quoted(value)} is not known" if is_op else f"{_label(path)} is {quoted(value)}"
+        what = f"op {quoted(value)} is not known" if is_op else f"{label(path)} is {quoted(value)}"
         synonym = OLD_EFFECTS.get(value) if isinstance(value, str) else None
         hint = did_you_mean(synonym or value, [word for word in words if isinstance(word, str)])
         if isinstance(value, bool) and ("off" if value is False else "on") in words:
@@ -231,7 +221,7 @@ class SchemaWalk:
 
     def _wrong_form(self, value: str, schema: Schema, name: str, path: Path) -> Any:
         example = f", such as {quoted(schema['examples'][0])}" if "examples" in schema else ""
-        about = self._described(schema)
+        about = described(schema)
         code = _PATTERN_CODES.get(name, "policy_value")
         return self._fault(code, path, value, f"{about}{example}", "")
 
@@ -244,8 +234,8 @@ class SchemaWalk:
         kinds = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
         if any(_is_kind(value, kind) for kind in kinds):
             return True
-        expected = " or ".join(_KIND_WORDS[kind] for kind in kinds)
-        code, hint = "policy_type", _type_hint(value, kinds, path)
+        expected = " or ".join(KIND_WORDS[kind] for kind in kinds)
+        code, hint = "policy_type", type_hint(value, kinds)
         if name in ("duration", "duration_or_null") and type(value) is int:
             code, expected = "policy_duration", 'a duration with its unit, such as "60s"'
             hint = f"; write {value}s, or {path[-1]}_s: {value}"
@@ -256,7 +246,7 @@ class SchemaWalk:
         shown = "empty" if value is None else quoted(value)
         if isinstance(value, dict | list):
             shown = "a mapping" if isinstance(value, dict) else "a list"
-        self._add(code, f"{_label(path)} is {shown}; expected {expected}{hint}", path)
+        self._add(code, f"{label(path)} is {shown}; expected {expected}{hint}", path)
         return _ABSENT
 
     def _add(self, code: str, message: str, path: Path, *, on_key: bool = False) -> None:
@@ -341,30 +331,6 @@ def _is_kind(value: object, kind: str) -> bool:
 
 def _is_alias(schema: Schema) -> bool:
     return schema.get("$ref", "").removeprefix(_REF) in _UNITS_MS
-
-
-def _type_hint(value: object, kinds: Sequence[str], path: Path) -> str:
-    if value is None:
-        return "; write [] or remove the key" if "array" in kinds else "; remove the key, or give it a value"
-    if "array" in kinds and not isinstance(value, dict):
-        return f"; write [{value}]" if isinstance(value, str | int) and len(str(value)) <= 40 else ""
-    if "boolean" in kinds and value in ("true", "false"):
-        return f"; write {value} without quotes"
-    if "integer" in kinds and isinstance(value, str) and value.isdecimal():
-        return "; write it without quotes"
-    if "string" in kinds and isinstance(value, int):
-        shown = str(value).lower() if isinstance(value, bool) else value
-        return f'; write "{shown}" in quotes'
-    return ""
-
-
-def _label(path: Path) -> str:
-    if not path:
-        return "the policy"
-    if isinstance(path[-1], str):
-        return quoted(path[-1])
-    owner = next((part for part in reversed(path) if isinstance(part, str)), "list")
-    return f"item {path[-1] + 1} of {quoted(owner)}"
 
 
 def _copy(value: Any) -> Any:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
+from itertools import chain, islice
 from typing import Any
 
 from clyra.policy import _lint_rules
@@ -21,7 +22,7 @@ from clyra.policy.environment import UNKNOWN
 from clyra.policy.first_pass import FirstPass, first_pass_of
 from clyra.policy.migrate import NEWEST, migrated, version_of
 from clyra.policy.problem import Problem
-from clyra.policy.source import Fault, Path, did_you_mean, quoted
+from clyra.policy.source import MAX_PROBLEMS, Fault, Path, did_you_mean, quoted
 
 ENGINE_VERSION = "0.1.0"
 """What ``requires`` is held against: the version of this distribution."""
@@ -85,6 +86,9 @@ def check_policy(data: bytes, *, name: str, now: date, engine: str = ENGINE_VERS
         document, faults = _check_document(source.document, now)
     problems = {*source.problems, *source.locate(faults)}
     ordered = sorted(problems, key=lambda each: (each.line, each.column, each.code, each.message))
+    if len(ordered) >= MAX_PROBLEMS:
+        message = "these are many problems; there may be more once they are fixed"
+        ordered.append(replace(ordered[-1], code="policy_hint", message=message, severity="note"))
     return Checked(document, tuple(ordered), first)
 
 
@@ -110,8 +114,8 @@ def _check_document(document: object, now: date) -> tuple[dict[str, Any], list[F
         faults.append(Fault("policy_version", message, ("version",), severity="warning"))
     walk = SchemaWalk(canonical=False)
     normal = walk.document(newest)
-    found = [*faults, *walk.faults, *_meaning(normal, now), *_hints(document, normal)]
-    return normal, found
+    found = islice(chain(_meaning(normal, now), _hints(document, normal)), MAX_PROBLEMS)
+    return normal, [*faults, *walk.faults, *found]
 
 
 def _meaning(normal: Mapping[str, Any], now: date) -> Iterator[Fault]:
