@@ -150,21 +150,21 @@ def _says(policy: CompiledPolicy, moment: _Moment) -> tuple[str, dict[str, str]]
 def _missing_case(
     told: Sequence[_Moment], original: CompiledPolicy, changed: CompiledPolicy, cases: Sequence[Case], today: date
 ) -> MissingCase:
-    """The case with the fewest changes to one that is there, among those that tell the whole policies apart."""
+    """The case that gives the fewest facts, and then changes the fewest, among those that tell the policies apart."""
     names = {name for _, facts, _ in told for name in facts}
-    best: tuple[int, MissingCase] | None = None
+    best: tuple[tuple[bool, int, int], MissingCase] | None = None
     for point, facts, day in told:
         for like in [*(case for case in cases if case.point == point), None]:
             before = {} if like is None else like.facts
             changes = {name: facts.get(name) for name in sorted(names) if before.get(name) != facts.get(name)}
+            given = {**({} if like is None else like.own), **changes}
             moved = day != today and (like is None or like.today != day)
-            cost = len(changes) + moved + (0 if like else len(facts))
+            cost = like is None, len(given) + moved, len(changes)
             if best is not None and cost >= best[0]:
                 continue
             whole = {name: value for name, value in {**before, **changes}.items() if value is not None}
             said = _says(original, (point, whole, day))
             if said != _says(changed, (point, whole, day)):
-                given = {**({} if like is None else like.own), **changes}
                 case_day = day if day != today else None if like is None else like.today
                 best = cost, MissingCase(point, given, case_day, *said, like)
     point, facts, day = told[0]
