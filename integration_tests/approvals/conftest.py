@@ -100,6 +100,10 @@ class Team:
         self.trust.parent.mkdir(exist_ok=True)
         self.trust.write_text(json.dumps({"version": 1, "keys": entries, **members}))
 
+    def trust_also(self, rows: Sequence[Mapping[str, str]]) -> None:
+        document = json.loads(self.trust.read_text())
+        self.trust.write_text(json.dumps({**document, "keys": [*document["keys"], *rows]}))
+
     def policy(self, *, quorum: int = 1, duties: bool = False, roles: Mapping[str, Sequence[str]] | None = None) -> str:
         identities = {self.key(name): [f"{name}@example.invalid"] for name in PEOPLE}
         return POLICY.format(
