@@ -230,8 +230,8 @@ def test_a_profile_of_bigquery_is_left_alone(place: Place) -> None:
 
 def test_a_warehouse_is_named_and_connected_to_only_where_asked(place: Place) -> None:
     (place.project / "profiles.yml").write_text(
-        "shop: {target: dev, outputs: {dev: {type: postgres, host: 127.0.0.1, port: 9, user: u, pass: geheim, dbname: d,"
-        " schema: s, threads: 1}}}\n"
+        "shop: {target: dev, outputs: {dev: {type: postgres, host: 127.0.0.1, port: 9, user: u, pass: geheim,"
+        " dbname: d, schema: s, threads: 1}}}\n"
     )
     checks, code, _ = place.doctor()
     assert checks["warehouse.target"]["status"] == "skip"
