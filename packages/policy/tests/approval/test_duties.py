@@ -77,6 +77,17 @@ def test_where_duties_are_enabled_only_listed_people_approve(world: World) -> No
     refused(world, "oidc:https://sso.acme.example:dora")
 
 
+def test_where_duties_are_not_enabled_a_person_may_deploy_what_they_wrote_and_others_approve(world: World) -> None:
+    request = world.request(author=world.DEPLOY, contributors=("git:" + "e" * 64,), sub=world.DEPLOY)
+    check_duties(request, [world.BEN], terms=terms(world))
+
+
+def test_an_emergency_waits_for_no_separation_of_author_and_deployer(world: World) -> None:
+    world.govern(SEPARATE)
+    request = world.break_glass(author="svc:laptop", sub="svc:laptop", contributors=("git:" + "e" * 64,))
+    check_duties(request, [world.BEN], terms=terms(world))
+
+
 def test_where_duties_are_enabled_author_and_deployer_are_two(world: World) -> None:
     world.govern(SEPARATE)
     refused(world, world.BEN, author="svc:deploy")

@@ -83,6 +83,7 @@ def _variants(good: Any) -> Iterator[TokenCase]:
     yield good(21, "eight approvers", eight)
     yield good(22, "resource below a trailing .*", expected=_expected(resource="analytics.marts.orders"))
     yield good(23, "resource two levels below a trailing .*", expected=_expected(resource="analytics.marts.a.b"))
+    yield good(44, "resource one letter below a trailing .*", expected=_expected(resource="analytics.marts.a"))
     yield good(24, "presented again by the same run", used={JTI: RUN})
     yield good(25, "other withdrawn ids", revoked=[text_digest("another request"), "AAAAAAAAAAAAAAAAAAAAAA"])
     yield good(26, "other used tokens", used={"AAAAAAAAAAAAAAAAAAAAAA": "another-run"})
