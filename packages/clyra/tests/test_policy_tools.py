@@ -23,10 +23,10 @@ from click.testing import CliRunner
 
 from clyra.cli import main
 from clyra.cli._policy_questions import PlainPrompts, ask
-from clyra.policy._bundles import bundle_paths
-from clyra.policy._project import Project
 from clyra.policy.facts import FactValue
 from clyra.policy.load import load_policy
+from clyra.policy.project import Project
+from clyra.policy.recorded_runs import bundle_paths
 from clyra.policy.wizard import Answers, suggested_answers
 from clyra.testing.decided_bundle import Asked, DecidedRun, seal_decided
 

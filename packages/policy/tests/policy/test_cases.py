@@ -7,7 +7,7 @@ from datetime import date
 
 import pytest
 
-from clyra.policy._read_cases import read_cases
+from clyra.policy.case_files import read_cases
 from clyra.policy.cases import Case, coverage, run_case
 from clyra.policy.load import LoadedPolicy, read_policy
 from clyra.policy.problem import PolicyInvalid

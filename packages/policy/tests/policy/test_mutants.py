@@ -7,13 +7,13 @@ from datetime import date, timedelta
 
 import pytest
 
-from clyra.policy._read_cases import read_cases
-from clyra.policy._survivors import MissingCase, Tried, try_mutants
+from clyra.policy.case_files import read_cases
 from clyra.policy.cases import Case, Expected, run_case
 from clyra.policy.effect import EFFECTS
 from clyra.policy.engine import compile_policy
 from clyra.policy.load import LoadedPolicy, read_policy
 from clyra.policy.mutate import mutants
+from clyra.policy.survivors import MissingCase, Tried, try_mutants
 
 TODAY = date(2026, 6, 1)
 HEAD = """\

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from clyra.policy._bundles import bundle_paths, read_runs
-from clyra.policy._write_yaml import items
 from clyra.policy.load import LoadedPolicy, read_policy
 from clyra.policy.problem import PolicyInvalid
+from clyra.policy.recorded_runs import bundle_paths, read_runs
 from clyra.policy.report import Criteria, Finding, Report, build_report, siem_lines, waivers_for
+from clyra.policy.yaml_text import items
 from clyra.testing.decided_bundle import Asked, DecidedRun, seal_decided
 
 DAY = datetime(2026, 5, 4, 9, tzinfo=UTC)

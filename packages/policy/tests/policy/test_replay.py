@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from clyra.evidence.signer import ephemeral_signer
-from clyra.policy._bundles import DecidedRun as Read
-from clyra.policy._bundles import Unread, bundle_paths, read_runs
 from clyra.policy.load import LoadedPolicy, read_policy
+from clyra.policy.recorded_runs import DecidedRun as Read
+from clyra.policy.recorded_runs import Unread, bundle_paths, read_runs
 from clyra.policy.replay import ReplayResult, replay_runs
 from clyra.testing.decided_bundle import Asked, DecidedRun, seal_decided
 from clyra.verify import verify_bundle

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from clyra.policy._read_cases import read_cases
-from clyra.policy._survivors import try_mutants
+from clyra.policy.case_files import read_cases
 from clyra.policy.cases import Case, coverage, run_case
 from clyra.policy.load import LoadedPolicy, read_policy
+from clyra.policy.survivors import try_mutants
 
 HERE = Path(__file__).resolve().parent
 CASES = HERE.parent / "templates"

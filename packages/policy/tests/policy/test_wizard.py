@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from clyra.policy._project import Project, read_project
-from clyra.policy._read_cases import read_cases
-from clyra.policy._survivors import try_mutants
+from clyra.policy.case_files import read_cases
 from clyra.policy.cases import coverage, run_case
 from clyra.policy.diff import diff_policies
 from clyra.policy.lint import check_policy
 from clyra.policy.load import read_policy
+from clyra.policy.project import Project, read_project
+from clyra.policy.survivors import try_mutants
 from clyra.policy.wizard import Answers, OffHours, cases_text, policy_text, suggested_answers
 
 TODAY = date(2026, 6, 1)

@@ -13,10 +13,9 @@ from clyra.cli._policy_place import plural, shown, table, today, with_progress
 from clyra.cli.output import bad, doubtful, faint, good, json_option, print_json
 
 if TYPE_CHECKING:
-    from clyra.policy._replay import Replayed
     from clyra.policy.diff import Change, PolicyDiff
     from clyra.policy.load import LoadedPolicy
-    from clyra.policy.replay import ReplayResult
+    from clyra.policy.replay import Replayed, ReplayResult
 
 _WIDTH = 15
 
@@ -71,7 +70,7 @@ def _policy_in(path: Path) -> LoadedPolicy:
 
 
 def _replayed(folder: Path, old: LoadedPolicy, new: LoadedPolicy) -> ReplayResult:
-    from clyra.policy._bundles import bundle_paths, read_runs
+    from clyra.policy.recorded_runs import bundle_paths, read_runs
     from clyra.policy.replay import replay_runs
     from clyra.spec import ConfigurationError
 
@@ -126,7 +125,7 @@ def _advice(direction: str) -> str:
 
 
 def _facts_text(facts: Mapping[str, Any]) -> str:
-    from clyra.policy._write_yaml import flow
+    from clyra.policy.yaml_text import flow
 
     return ", ".join(f"{name} is {flow(value)}" for name, value in sorted(facts.items()))
 

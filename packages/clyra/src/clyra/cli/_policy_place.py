@@ -51,7 +51,7 @@ def read_all_cases(path: Path, policy: LoadedPolicy) -> list[Case]:
         PolicyInvalid: A file has faults.
         UnavailableError: A file cannot be read.
     """
-    from clyra.policy._read_cases import read_cases
+    from clyra.policy.case_files import read_cases
     from clyra.policy.cases import TESTS_FOLDER
     from clyra.spec import ConfigurationError, UnavailableError
 

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import click
 
 from clyra.cli._policy_place import plural
-from clyra.cli._policy_wizard import FRAMEWORKS, HOURS_EXAMPLE, hours_of, with_personal, with_production
+from clyra.cli._policy_wizard import FRAMEWORKS, HOURS_EXAMPLE, hours_of
+from clyra.policy.wizard import with_personal, with_production
 from clyra.spec import ConfigurationError
 
 if TYPE_CHECKING:
-    from clyra.policy._project import Project
+    from clyra.policy.project import Project
     from clyra.policy.wizard import Answers
 
 Check = Callable[[str], str | None]

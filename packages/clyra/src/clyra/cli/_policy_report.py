@@ -113,7 +113,7 @@ def _evidence(project_dir: Path, named: Path | None) -> Path:
 
 
 def _runs(folder: Path, start: datetime) -> Iterator[Any]:
-    from clyra.policy._bundles import bundle_paths, read_runs
+    from clyra.policy.recorded_runs import bundle_paths, read_runs
 
     paths = bundle_paths(folder)
     found = with_progress(read_runs(paths, since=start), len(paths), "bundle")
@@ -238,8 +238,8 @@ def _trial_text(trial: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _waivers_text(result: Report, now: datetime) -> Iterator[str]:
-    from clyra.policy._write_yaml import items
     from clyra.policy.report import waivers_for
+    from clyra.policy.yaml_text import items
 
     waivers = waivers_for(result, today=now.date())
     if waivers:

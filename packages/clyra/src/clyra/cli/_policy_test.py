@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
@@ -13,9 +13,11 @@ from clyra.cli._policy_place import plural, policy_path, read_all_cases, shown, 
 from clyra.cli.output import bad, doubtful, faint, good, json_option, print_json
 
 if TYPE_CHECKING:
-    from clyra.policy._survivors import MissingCase, Tried
     from clyra.policy.cases import CaseResult, RuleCoverage
-    from clyra.policy.source import Source
+    from clyra.policy.survivors import MissingCase, Tried
+
+Place: TypeAlias = "Callable[[Tried], tuple[str, int, int]]"
+"""File, line and column of what a mutant changed."""
 
 EXIT_PASSED, EXIT_FAILED, EXIT_UNCOVERED = 0, 1, 2
 
@@ -52,16 +54,16 @@ def test(ctx: click.Context, *, folder: Path, with_coverage: bool, with_mutants:
     covered = coverage(policy.compiled, cases) if with_coverage else ()
     tried: list[Tried] = []
     if with_mutants and not any(result.faults for result in results):
-        from clyra.policy._survivors import try_mutants
         from clyra.policy.mutate import mutants
+        from clyra.policy.survivors import try_mutants
 
         attempts = try_mutants(policy.document, policy.environments, cases, today=day)
         tried = list(with_progress(attempts, sum(1 for _ in mutants(policy.document)), "mutant"))
-    source = _source(data, shown(path))
+    place = _place(data, path)
     if as_json:
-        print_json(_document(policy.sha256, results, covered if with_coverage else None, tried, source))
+        print_json(_document(policy.sha256, results, covered if with_coverage else None, tried, place))
     else:
-        for line in _text(results, covered, tried, source, with_mutants=with_mutants):
+        for line in _text(results, covered, tried, place, with_mutants=with_mutants):
             click.echo(line)
     ctx.exit(_exit_code(results, covered, tried))
 
@@ -76,10 +78,11 @@ def _bytes_of(path: Path) -> bytes:
         raise UnavailableError(f"{path} cannot be read: {reason}", code="policy_unavailable") from exc
 
 
-def _source(data: bytes, name: str) -> Source:
-    from clyra.policy._yaml import read_yaml
+def _place(data: bytes, path: Path) -> Place:
+    from clyra.policy.survivors import places_in
 
-    return read_yaml(data, name)
+    find, name = places_in(data, shown(path)), shown(path)
+    return lambda tried: (name, *find(tried.mutant.pointer))
 
 
 def _exit_code(results: Sequence[CaseResult], covered: Sequence[RuleCoverage], tried: Sequence[Tried]) -> int:
@@ -92,7 +95,7 @@ def _text(
     results: Sequence[CaseResult],
     covered: Sequence[RuleCoverage],
     tried: Sequence[Tried],
-    source: Source,
+    place: Place,
     *,
     with_mutants: bool,
 ) -> Iterator[str]:
@@ -109,7 +112,7 @@ def _text(
     if covered:
         yield from _coverage_text(covered)
     if tried:
-        yield from _mutants_text(tried, source)
+        yield from _mutants_text(tried, place)
     elif with_mutants:
         yield doubtful("no mutant was tried: ") + "first make the cases pass"
 
@@ -125,12 +128,12 @@ def _coverage_text(covered: Sequence[RuleCoverage]) -> Iterator[str]:
     yield from table(rows)
 
 
-def _mutants_text(tried: Sequence[Tried], source: Source) -> Iterator[str]:
+def _mutants_text(tried: Sequence[Tried], place: Place) -> Iterator[str]:
     survivors = [each for each in tried if each.outcome == "survived"]
     for each in survivors:
-        line, column = _place(each, source)
+        where = ":".join(map(str, place(each)))
         yield f"{bad('survived')}  {each.mutant.owner}: {each.mutant.change}"
-        yield f"          {faint(f'{source.file}:{line}:{column}')}"
+        yield f"          {faint(f'{where}')}"
         yield from (f"          {text}" for text in _advice(each))
     equivalent = sum(each.outcome == "equivalent" for each in tried)
     counts = f"{plural(len(tried), 'mutant')}: {len(tried) - len(survivors) - equivalent} noticed"
@@ -140,7 +143,7 @@ def _mutants_text(tried: Sequence[Tried], source: Source) -> Iterator[str]:
 
 
 def _advice(tried: Tried) -> Iterator[str]:
-    from clyra.policy._write_yaml import items
+    from clyra.policy.yaml_text import items
 
     missing = tried.missing
     if missing is None:
@@ -164,21 +167,12 @@ def _case_members(tried: Tried, missing: MissingCase) -> dict[str, object]:
     return members
 
 
-def _place(tried: Tried, source: Source) -> tuple[int, int]:
-    """Where in the file the mutated value stands."""
-    from clyra.policy.source import Fault
-
-    path = tuple(int(part) if part.isdigit() else part for part in tried.mutant.pointer.split("/")[1:])
-    problem = next(iter(source.locate([Fault("policy_test_failed", "", path)])))
-    return problem.line, problem.column
-
-
 def _document(
     policy_sha256: str,
     results: Sequence[CaseResult],
     covered: Sequence[RuleCoverage] | None,
     tried: Sequence[Tried],
-    source: Source,
+    place: Place,
 ) -> dict[str, Any]:
     from clyra.policy.cases import as_members
 
@@ -204,17 +198,17 @@ def _document(
     if tried:
         words = ("killed", "equivalent", "survived")
         document["mutants"] = {word: outcomes.count(word) for word in words}
-        document["survivors"] = [_survivor_members(each, source) for each in tried if each.outcome == "survived"]
+        document["survivors"] = [_survivor_members(each, place) for each in tried if each.outcome == "survived"]
     return document
 
 
-def _survivor_members(tried: Tried, source: Source) -> dict[str, Any]:
-    line, column = _place(tried, source)
+def _survivor_members(tried: Tried, place: Place) -> dict[str, Any]:
+    file, line, column = place(tried)
     return {
         "rule": tried.mutant.owner,
         "change": tried.mutant.change,
         "pointer": tried.mutant.pointer,
-        "file": source.file,
+        "file": file,
         "line": line,
         "column": column,
         "case": None if tried.missing is None else _case_members(tried, tried.missing),

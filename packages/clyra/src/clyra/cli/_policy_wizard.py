@@ -17,7 +17,7 @@ from clyra.cli._policy_place import plural, shown, table, today
 from clyra.cli.output import doubtful, faint, good, json_option, print_json
 
 if TYPE_CHECKING:
-    from clyra.policy._project import Project
+    from clyra.policy.project import Project
     from clyra.policy.wizard import Answers, OffHours
 
 FRAMEWORKS = ("sox", "pci", "hipaa", "eu-ai-act", "nist-rmf", "tcpa")
@@ -63,9 +63,9 @@ def wizard(*, yes: bool, project_dir: Path, force: bool, as_json: bool, **flags:
       clyra policy wizard --yes --production prod --framework sox
       clyra policy wizard --yes --hours "mon-fri 08:00-18:00 Europe/Berlin" --two-approvers
     """
-    from clyra.policy._project import read_project
     from clyra.policy.cases import TESTS_FOLDER
     from clyra.policy.problem import POLICY_FILE
+    from clyra.policy.project import read_project
     from clyra.policy.wizard import CASES_FILE, cases_text, policy_text, suggested_answers
 
     paths = [project_dir / POLICY_FILE, project_dir / TESTS_FOLDER / CASES_FILE]
@@ -85,19 +85,6 @@ def wizard(*, yes: bool, project_dir: Path, force: bool, as_json: bool, **flags:
         return
     for line in _text(answers, project, paths, written):
         click.echo(line)
-
-
-def with_production(answers: Answers, project: Project, production: Sequence[str]) -> Answers:
-    """The answers with these targets in production and the project's others elsewhere."""
-    other = tuple(target for target in project.targets if target not in production)
-    return replace(answers, production=tuple(dict.fromkeys(production)), other=other)
-
-
-def with_personal(answers: Answers, marks: Sequence[str]) -> Answers:
-    """The answers with these marks of personal data, beside those that always count."""
-    from clyra.policy._wizard_rules import OWN_MARKS
-
-    return replace(answers, personal=tuple(dict.fromkeys([*OWN_MARKS, *marks])))
 
 
 def hours_of(text: str) -> OffHours:
@@ -120,6 +107,8 @@ def hours_of(text: str) -> OffHours:
 
 def _flagged(answers: Answers, project: Project, flags: Mapping[str, Any]) -> Answers:
     """The answers with what the flags say instead."""
+    from clyra.policy.wizard import with_personal, with_production
+
     if flags["production"]:
         answers = with_production(answers, project, flags["production"])
     if flags["personal"]:
@@ -147,7 +136,7 @@ def _checked(policy_text: str, cases_text: str) -> Written:
     Raises:
         ConfigurationError: An answer cannot stand in a policy.
     """
-    from clyra.policy._read_cases import read_cases
+    from clyra.policy.case_files import read_cases
     from clyra.policy.cases import run_case
     from clyra.policy.load import read_policy
     from clyra.policy.problem import PolicyInvalid

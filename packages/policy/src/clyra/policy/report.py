@@ -12,11 +12,11 @@ from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
-from clyra.policy._bundles import DecidedRun, Unread, is_gates_own
 from clyra.policy._judge import judge
-from clyra.policy._replay import over_untold, recorded_of
 from clyra.policy.effect import RANK, Effect
 from clyra.policy.facts import declared_facts
+from clyra.policy.recorded_runs import DecidedRun, Unread, is_gates_own
+from clyra.policy.replay import over_untold, recorded_of
 
 if TYPE_CHECKING:
     from clyra.policy.engine import CompiledPolicy

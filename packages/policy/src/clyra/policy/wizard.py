@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from clyra.policy._wizard_rules import OWN_MARKS, QUIET, Condition, Proposal, Value, proposals
-from clyra.policy._write_yaml import block, flow, items, scalar
 from clyra.policy.effect import Mode
+from clyra.policy.yaml_text import block, flow, items, scalar
 
 if TYPE_CHECKING:
-    from clyra.policy._project import Project
+    from clyra.policy.project import Project
 
 CASES_FILE = "production.yaml"
 FRAMEWORKS = ("sox", "pci", "hipaa", "eu-ai-act", "nist-rmf", "tcpa")
@@ -77,6 +77,17 @@ def suggested_answers(project: Project) -> Answers:
         personal=tuple(dict.fromkeys([*OWN_MARKS, *project.marks])),
         approvers=project.approvers,
     )
+
+
+def with_production(answers: Answers, project: Project, production: Sequence[str]) -> Answers:
+    """The answers with these targets in production and the project's others elsewhere."""
+    other = tuple(target for target in project.targets if target not in production)
+    return replace(answers, production=tuple(dict.fromkeys(production)), other=other)
+
+
+def with_personal(answers: Answers, marks: Sequence[str]) -> Answers:
+    """The answers with these marks of personal data, beside those that always count."""
+    return replace(answers, personal=tuple(dict.fromkeys([*OWN_MARKS, *marks])))
 
 
 def policy_text(answers: Answers) -> str:

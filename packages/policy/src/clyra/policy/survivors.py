@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import chain, islice, product
@@ -16,6 +16,7 @@ from clyra.policy.conditions import read_items
 from clyra.policy.engine import RISK_THRESHOLD, compile_policy
 from clyra.policy.mutate import Mutant, mutants, rules_of
 from clyra.policy.rules import RISK_SCORE, member
+from clyra.policy.source import Fault
 from clyra.policy.waivers import read_waivers
 
 if TYPE_CHECKING:
@@ -88,6 +89,20 @@ def try_mutants(
             yield Tried(mutant, "survived", _missing_case(told, original, changed, cases, today))
         else:
             yield Tried(mutant, "equivalent")
+
+
+def places_in(data: bytes, file: str) -> Callable[[str], tuple[int, int]]:
+    """Where things stand in the policy file ``data``: gives line and column, from 1, for a JSON pointer."""
+    from clyra.policy._yaml import read_yaml
+
+    source = read_yaml(data, file)
+
+    def place(pointer: str) -> tuple[int, int]:
+        path = tuple(int(part) if part.isdigit() else part for part in pointer.split("/")[1:])
+        (problem,) = source.locate([Fault("policy_test_failed", "", path)])
+        return problem.line, problem.column
+
+    return place
 
 
 def _telling(document: Mapping[str, Any], mutant: Mutant, today: date) -> Iterator[_Moment] | None:

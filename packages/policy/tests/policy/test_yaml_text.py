@@ -10,8 +10,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clyra.policy._write_yaml import block, flow, items, scalar
 from clyra.policy._yaml import read_yaml
+from clyra.policy.yaml_text import block, flow, items, scalar
 
 texts = st.one_of(
     st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs")), max_size=30),
