@@ -60,6 +60,11 @@ def test_an_agent_approves_nothing_not_even_in_an_emergency(world: World) -> Non
         check_duties(world.break_glass(), ["agent:oncall"], terms=terms(world))
 
 
+def test_another_name_of_an_agent_is_that_agent(world: World) -> None:
+    world.govern(f"compliance: {{segregation_of_duties: {{identities: {{'agent:bot': ['{OLD_NAME}']}}}}}}\n")
+    refused(world, OLD_NAME)
+
+
 def test_a_second_name_of_a_contributor_is_that_contributor(world: World) -> None:
     world.govern(SEPARATE)
     refused(world, world.BEN, contributors=(OLD_NAME,))

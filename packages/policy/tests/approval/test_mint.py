@@ -233,6 +233,20 @@ def test_the_trust_file_may_ask_for_more_approvers(world: World) -> None:
     assert world.mint(request, [one, world.approve(request, world.CAROL)], threshold=2).claims["quorum"] == 2
 
 
+@pytest.mark.parametrize("person", ["author", "deployer", "contributor", "agent"])
+def test_nothing_is_minted_on_the_word_of_who_took_part_or_of_an_agent(world: World, person: str) -> None:
+    request = world.request(contributors=(world.CAROL,))
+    name = {"author": world.ALICE, "deployer": world.DEPLOY, "contributor": world.CAROL, "agent": "agent:a"}[person]
+    refused("duties", world.mint, request, [world.approve(request, name)])
+    refused("duties", world.mint, request, [world.approve(request), world.approve(request, name)])
+
+
+def test_a_policy_that_allows_standing_approvals_takes_those_of_one_run_too(world: World) -> None:
+    world.govern(STANDING)
+    request = world.request()
+    assert world.mint(request, [world.approve(request)]).claims["run_id"] == "run-1"
+
+
 def test_randomness_is_sixteen_bytes(world: World) -> None:
     request = world.request()
     with pytest.raises(ValueError, match="expected 16 random bytes"):
@@ -273,8 +287,13 @@ def test_glass_is_broken_by_no_other_role_and_not_without_a_timely_review(world:
     refused("duties", world.mint, request, [world.approve(request, world.CAROL, role="dba", kind="break_glass")])
     refused("duties", world.mint, request, [world.approve(request, kind="break_glass")])
     refused("unproven", world.mint, request, [world.approve(request, role="sre")])
-    late = world.break_glass(review_due=instant_of(world.NOW_S + 4 * 3600))
-    refused("lifetime", world.mint, late, [world.approve(late, role="sre", kind="break_glass")])
+    for seconds, is_late in ((0, False), (1, True)):
+        due = world.break_glass(review_due=instant_of(world.NOW_S - 600 + 4 * 3600 + seconds))
+        certificate = world.approve(due, role="sre", kind="break_glass")
+        if is_late:
+            refused("lifetime", world.mint, due, [certificate])
+        else:
+            assert world.mint(due, [certificate]).jti
     plain = world.request()
     refused("unproven", world.mint, plain, [world.approve(plain, role="sre", kind="break_glass")])
 
@@ -318,6 +337,34 @@ def test_a_stolen_issuer_key_is_exposed_by_the_certificates(world: World, change
     token = world.check(world.mint(request, [certificate]).token)
     forged = replace(token, claims={**token.claims, **change})
     refused("unproven", check_proof, forged, request, [certificate], policy=world.policy, now_s=world.NOW_S)
+
+
+def test_a_token_needs_every_certificate_that_it_names(world: World) -> None:
+    request = world.request()
+    both = [world.approve(request), world.approve(request, world.CAROL)]
+    token = world.check(world.mint(request, both).token)
+    assert check_proof(token, request, both, policy=world.policy, now_s=world.NOW_S).jti == token.jti
+    for one in both:
+        refused("unproven", check_proof, token, request, [one], policy=world.policy, now_s=world.NOW_S)
+
+
+@pytest.mark.parametrize("change", [{"at": 0}, {"role": "owner"}, {"sub": "svc:x"}, {"method": "oidc"}], ids=str)
+def test_a_token_says_of_its_certificates_what_they_say(world: World, change: dict[str, Any]) -> None:
+    request = world.request()
+    certificate = world.approve(request)
+    token = world.check(world.mint(request, [certificate]).token)
+    claims = {**token.claims, "approvals": [{**token.claims["approvals"][0], **change}]}
+    forged = replace(token, claims=claims)
+    refused("unproven", check_proof, forged, request, [certificate], policy=world.policy, now_s=world.NOW_S)
+
+
+def test_a_token_that_outlives_its_standing_approval_is_not_proved(world: World) -> None:
+    world.govern(STANDING)
+    request = world.standing(hours=1)
+    certificate = world.approve(request)
+    token = world.check(world.mint(request, [certificate]).token)
+    assert check_proof(token, request, [certificate], policy=world.policy, now_s=world.NOW_S + 3599).jti
+    refused("unproven", check_proof, token, request, [certificate], policy=world.policy, now_s=world.NOW_S + 3601)
 
 
 def test_a_token_that_lost_a_limit_of_its_request_is_not_proved(world: World) -> None:
