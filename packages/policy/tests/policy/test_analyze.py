@@ -73,6 +73,9 @@ def test_conditions_that_never_hold_together_are_a_contradiction(when: list[dict
         [condition("dbt.tags", "lacks", "a"), condition("dbt.tags", "size_ge", 3)],
         [condition("dbt.tags", "exists", True), condition("dbt.tags", "lacks", "a")],
         [condition("change.models", "eq", -1)],
+        [condition("change.models", "lt", 5)],
+        [condition("change.models", "not_in", [4, 5, 6])],
+        [condition("dbt.tags", "size_ge", 2), condition("dbt.tags", "size_lt", 3)],
     ],
 )
 def test_conditions_that_may_hold_together_are_none(when: list[dict[str, Any]]) -> None:
@@ -125,6 +128,7 @@ def test_what_a_rule_says_where_a_fact_is_missing_counts_as_well() -> None:
     assert shadowed(wide, {**narrow, "on_missing": "ignore"}) == [("x_narrow", "x_wide")]
     assert shadowed({**wide, "on_missing": "warn"}, {**narrow, "on_missing": "warn"}) == [("x_narrow", "x_wide")]
     assert shadowed({**wide, "on_missing": "warn"}, {**narrow, "on_missing": "require_approval"}) == []
+    assert shadowed(rule("x_wide", "warn", PRODUCTION, on_missing="block"), narrow) == []
     # Every value is taken, and yet a command that is not known is left to the second rule alone.
     every = rule("x_every", "block", condition("env.ci", "in", [True]), on_missing="ignore")
     every["when"] = [{"any": [condition("env.ci", "eq", True), condition("env.ci", "eq", False)]}]
@@ -135,13 +139,13 @@ def test_a_rule_is_not_shadowed_by_one_that_is_not_enforced_or_judged_elsewhere(
     narrow = rule("x_narrow", "block", PRODUCTION, REFRESH)
     assert shadowed(rule("x_wide", "block", PRODUCTION, mode="shadow"), narrow) == []
     assert shadowed(rule("x_wide", "block", PRODUCTION), {**narrow, "mode": "shadow"}) == [("x_narrow", "x_wide")]
-    assert (
-        shadowed(rule("x_drop", "block", VERB), rule("x_narrow", "block", VERB, condition("action.rows", "gt", 1)))
-        == []
-    )
-    at_risk = rule(
-        "x_risk", "block", PRODUCTION, {"any": [condition("risk.score", "exists", each) for each in (True, False)]}
-    )
+    later = rule("x_rows", "block", VERB, condition("action.rows", "gt", 1))
+    assert shadowed(rule("x_drop", "block", VERB), later) == []
+    in_dbt = {"any": [condition("change.models", "exists", each) for each in (True, False)]}
+    anywhere = rule("x_ci", "warn", PRODUCTION, condition("env.ci", "eq", True))
+    assert shadowed(rule("x_dbt", "block", PRODUCTION, in_dbt), anywhere) == []
+    any_score = {"any": [condition("risk.score", "exists", each) for each in (True, False)]}
+    at_risk = rule("x_risk", "block", PRODUCTION, any_score)
     assert shadowed(at_risk, narrow) == []
 
 

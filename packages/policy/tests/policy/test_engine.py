@@ -177,11 +177,13 @@ def test_a_threshold_is_passed_above_its_score(score: int, effect: str) -> None:
 
 def test_of_thresholds_the_strongest_that_is_passed_counts_whatever_their_order() -> None:
     thresholds = [{"above": 90, "effect": "warn"}, {"above": 10, "effect": "block"}, {"above": 5, "effect": "block"}]
+    thresholds.append({"above": 5, "effect": "require_approval"})
     compiled = policy(enforcement={"risk": {"thresholds": thresholds}})
     outcome = compiled.decide_risk("run", {}, today=TODAY, score=95).rules
     assert outcome == (RuleOutcome("risk_threshold", "block", "critical", "matched"),)
     assert compiled.decide_risk("run", {}, today=TODAY, score=6).effect == "block"
     assert compiled.decide_risk("run", {}, today=TODAY, score=5).effect == "allow"
+    assert len(compiled.thresholds) == 1
 
 
 def test_a_gate_knows_what_to_gather_and_whether_risk_matters() -> None:

@@ -190,8 +190,9 @@ def _members(conditions: Iterable[Condition]) -> list[str]:
 
 
 def _sizes(conditions: Iterable[Condition]) -> list[int]:
+    """The least size of every class but the first: a limit parts the sizes below it from itself and those above."""
     limits = {condition.value for condition in conditions if condition.op in ("size_lt", "size_ge")}
-    return sorted({size for limit in limits if isinstance(limit, int) for size in (limit - 1, limit) if size >= 0})
+    return sorted(limit for limit in limits if isinstance(limit, int) and limit > 0)
 
 
 def _is_wide(conditions: Sequence[Condition]) -> bool:
