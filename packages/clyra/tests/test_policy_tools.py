@@ -429,6 +429,20 @@ def test_report_names_a_damaged_bundle_and_goes_on(written: Path, policy: Comman
     assert f"clyra: skipped {path.relative_to(written)}" in error
 
 
+def test_names_in_evidence_cannot_command_the_terminal(written: Path, policy: Command) -> None:
+    loaded = load_policy(written / "clyra.policy.yaml", now=NOW.date())
+    bare = {"dbt.resource_type": "model", "dbt.has_tests": False, "dbt.contract_enforced": False}
+    facts: dict[str, FactValue] = {**QUIET, **bare, "data.personal": True}
+    asked = [Asked(facts, unique_id="model.shop.a\x1b[31mb", scope="all")]
+    seal_decided(written / ".clyra", DecidedRun(loaded, NOW, asked, target="prod_pg"))
+    shutil.copy("clyra.policy.yaml", "old.yaml")
+    edit(written / "clyra.policy.yaml", "effect: require_approval", "effect: block")
+    for words in (["report"], ["diff", "old.yaml", "clyra.policy.yaml", "--replay", ".clyra"]):
+        _, shown, _ = policy(*words)
+        assert "\x1b" not in shown
+        assert "a\\u{1b}[31mb" in shown
+
+
 def test_report_counts_what_a_candidate_would_do(written: Path, policy: Command) -> None:
     seeded(written, days=1)
     line = {"point": "run", "old": "allow", "new": "block", "direction": "stricter"}

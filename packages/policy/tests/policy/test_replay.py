@@ -11,8 +11,9 @@ import pytest
 from clyra.evidence.signer import ephemeral_signer
 from clyra.policy.load import LoadedPolicy, read_policy
 from clyra.policy.recorded_runs import DecidedRun as Read
-from clyra.policy.recorded_runs import Unread, bundle_paths, read_runs
+from clyra.policy.recorded_runs import Unread, bundle_paths, checked_decision, read_runs
 from clyra.policy.replay import ReplayResult, replay_runs
+from clyra.spec import FormatError
 from clyra.testing.decided_bundle import Asked, DecidedRun, seal_decided
 from clyra.verify import verify_bundle
 
@@ -217,3 +218,26 @@ def test_what_a_gate_refused_by_itself_is_not_made_again(tmp_path: Path) -> None
     more: list[dict[str, object]] = [{**own, "missing": [], "facts": {}, "policy_sha256": old.sha256, "risk": None}]
     seal_decided(tmp_path, DecidedRun(old, DAY, [Asked(CALM)], more=more))
     assert counts(replayed(tmp_path, old, loaded(REFRESH % ("warn", "enforce")))) == {"same": 1}
+
+
+@pytest.mark.parametrize(
+    "spoiled",
+    [
+        {"rules": [{"id": "x_a", "effect": "destroy", "severity": "critical", "state": "matched"}]},
+        {"rules": [{"id": "x_a", "effect": "block", "severity": "critical"}]},
+        {"rules": None},
+        {"facts": []},
+        {"missing": [1]},
+        {"point": "nowhere"},
+        {"decision": "maybe"},
+        {"unique_id": 3},
+        {"occurred_at": "yesterday"},
+    ],
+    ids=str,
+)
+def test_a_decision_that_is_none_spoils_its_bundle_alone(spoiled: dict[str, object]) -> None:
+    sound = {"id": "d", "point": "run", "mode": "shadow", "decision": "allow", "rules": [], "missing": [], "facts": {}}
+    event = {**sound, "occurred_at": "2026-01-01T00:00:00Z"}
+    assert checked_decision(event) == event
+    with pytest.raises((FormatError, KeyError, TypeError, ValueError)):
+        checked_decision({**event, **spoiled})

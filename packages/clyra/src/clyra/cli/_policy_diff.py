@@ -11,6 +11,7 @@ import click
 
 from clyra.cli._policy_place import plural, shown, table, today, with_progress
 from clyra.cli.output import bad, doubtful, faint, good, json_option, print_json
+from clyra.evidence.page.wording import visible
 
 if TYPE_CHECKING:
     from clyra.policy.diff import Change, PolicyDiff
@@ -133,7 +134,7 @@ def _facts_text(facts: Mapping[str, Any]) -> str:
 def _replay_text(replayed: ReplayResult) -> Iterator[str]:
     yield ""
     for unread in replayed.unread:
-        yield f"{bad('unread')}  {shown(unread.path)}: {unread.reason}"
+        yield f"{bad('unread')}  {shown(unread.path)}: {visible(unread.reason)}"
     runs = f"{plural(replayed.runs, 'run')}, {plural(sum(replayed.counts.values()), 'decision')} made again"
     counts = ", ".join(f"{count} {_coloured(word)}" for word, count in replayed.counts.items() if count)
     yield f"{runs}: {counts}" if counts else runs
@@ -144,7 +145,14 @@ def _replay_text(replayed: ReplayResult) -> Iterator[str]:
 def _replay_row(count: int, unique_id: str | None, outcome: Replayed, target: str | None) -> Sequence[str]:
     effects = " -> ".join(" or ".join(effects) or "?" for effects in (outcome.old, outcome.new))
     untold = faint(f"not told: {', '.join(outcome.untold)}") if outcome.verdict == "not decidable" else ""
-    return [_coloured(outcome.verdict), f"{count}x", unique_id or "the run", target or "", effects, untold]
+    return [
+        _coloured(outcome.verdict),
+        f"{count}x",
+        visible(unique_id or "the run"),
+        visible(target or ""),
+        effects,
+        untold,
+    ]
 
 
 def _document(old: LoadedPolicy, new: LoadedPolicy, found: PolicyDiff, replayed: ReplayResult | None) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import click
 
 from clyra.cli._policy_place import plural, shown, since_instant, table, utc_now, with_progress
 from clyra.cli.output import bad, doubtful, faint, good, json_option, print_json
+from clyra.evidence.page.wording import visible
 
 if TYPE_CHECKING:
     from clyra.policy.load import LoadedPolicy
@@ -91,7 +92,7 @@ def report(
         for line in _text(result, trial, policy, start, now):
             click.echo(line)
     for unread in result.unread:
-        click.echo(f"clyra: skipped {shown(unread.path)}: {unread.reason}", err=True)
+        click.echo(f"clyra: skipped {shown(unread.path)}: {visible(unread.reason)}", err=True)
     ctx.exit(EXIT_UNREAD if result.unread else EXIT_OK)
 
 
@@ -206,14 +207,14 @@ def _finding_row(finding: Finding) -> list[str]:
         when = f"{finding.first_seen[:10]} to {when}"
     remarks = []
     if finding.unknown:
-        remarks.append(f"{finding.unknown}x for want of {', '.join(sorted(finding.missing)) or 'a fact'}")
+        remarks.append(f"{finding.unknown}x for want of {visible(', '.join(sorted(finding.missing))) or 'a fact'}")
     if finding.settled:
         remarks.append("settled since" if finding.is_settled else f"{finding.settled}x settled since")
-    targets = ", ".join(sorted(finding.targets))
-    where = finding.unique_id or "the run"
+    targets = visible(", ".join(sorted(finding.targets)))
+    where = visible(finding.unique_id or "the run")
     return [
         effect,
-        finding.rule,
+        visible(finding.rule),
         where,
         targets,
         f"{finding.count}x",
@@ -225,7 +226,11 @@ def _finding_row(finding: Finding) -> list[str]:
 def _trial_text(trial: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield "The candidate policy would decide otherwise"
     counts = Counter(
-        (str(line["direction"]), f"{line['old']} -> {line['new']}", ", ".join(line["new_rules"] or line["old_rules"]))
+        (
+            str(line["direction"]),
+            visible(f"{line['old']} -> {line['new']}"),
+            visible(", ".join(map(str, line["new_rules"] or line.get("old_rules") or ()))),
+        )
         for line in trial
     )
     paint = {"weaker": bad, "stricter": good}
@@ -250,14 +255,15 @@ def _waivers_text(result: Report, now: datetime) -> Iterator[str]:
 
 def _target_text(target: Readiness) -> Iterator[str]:
     seen = faint(f"{plural(target.runs, 'shadow run')} over {plural(target.days, 'day')}, {target.tests_ran} tests ran")
+    name = visible(f"{target.target} ({target.environment})")
     if target.mode == "enforce":
-        yield f"  {good('enforces')}   {target.target} ({target.environment})"
+        yield f"  {good('enforces')}   {name}"
     elif target.missing:
-        yield f"  {doubtful('not yet')}    {target.target} ({target.environment})  {seen}"
-        yield from (f"             needs {text}" for text in target.missing)
+        yield f"  {doubtful('not yet')}    {name}  {seen}"
+        yield from (f"             needs {visible(text)}" for text in target.missing)
     else:
-        yield f"  {good('ready')}      {target.target} ({target.environment})  {seen}"
-        yield f"             write mode: enforce under environments.{target.environment}"
+        yield f"  {good('ready')}      {name}  {seen}"
+        yield f"             write mode: enforce under environments.{visible(target.environment)}"
 
 
 def _document(result: Report, trial: Sequence[Mapping[str, Any]], start: datetime, now: datetime) -> dict[str, Any]:

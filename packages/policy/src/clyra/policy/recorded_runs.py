@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clyra.policy.effect import RANK
 from clyra.policy.facts import decision_points
 from clyra.spec import ClyraError, FormatError
 
@@ -106,7 +107,7 @@ def _read(path: Path, since: datetime | None, policies: dict[str, CompiledPolicy
     tests_ran = 0
     for event in bundle.events():
         if event["type"] == "decision":
-            decisions.append(_checked(event))
+            decisions.append(checked_decision(event))
         elif event["type"] == "run.finished":
             tests_ran = sum(event["tests"][name] for name in ("passed", "failed", "warned"))
     sha256 = policy.get("sha256")
@@ -133,18 +134,30 @@ def is_gates_own(event: Mapping[str, Any]) -> bool:
     return not event["rules"] and isinstance(event.get("code"), str)
 
 
-def _checked(event: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The event, if it has the members that are read from it."""
+def checked_decision(event: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The event, if it has the members that are read from a decision.
+
+    Raises:
+        FormatError, KeyError, TypeError, ValueError: It has not.
+    """
+    date.fromisoformat(event["occurred_at"][:10])
     is_sound = (
         isinstance(event["facts"], dict)
-        and isinstance(event["missing"], list)
-        and all({"id", "effect", "severity", "state"} <= rule.keys() for rule in event["rules"])
-        and all(isinstance(event[name], str) for name in ("mode", "decision", "occurred_at", "id"))
+        and all(isinstance(name, str) for name in event["missing"])
+        and all(_is_outcome(rule) for rule in event["rules"])
+        and all(isinstance(event[name], str) for name in ("mode", "id"))
+        and isinstance(event.get("unique_id"), str | None)
         and event["point"] in decision_points()
+        and event["decision"] in RANK
     )
     if not is_sound:
         raise FormatError("a decision in its journal is not what the format says; verify it", code="bundle_unreadable")
     return event
+
+
+def _is_outcome(rule: Mapping[str, Any]) -> bool:
+    texts = (rule["id"], rule["severity"], rule["state"])
+    return rule["effect"] in RANK and all(isinstance(text, str) for text in texts)
 
 
 def _policy(data: bytes) -> CompiledPolicy:
