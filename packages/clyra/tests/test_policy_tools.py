@@ -431,7 +431,7 @@ def test_report_names_a_damaged_bundle_and_goes_on(written: Path, policy: Comman
 
 def test_names_in_evidence_cannot_command_the_terminal(written: Path, policy: Command) -> None:
     loaded = load_policy(written / "clyra.policy.yaml", now=NOW.date())
-    bare = {"dbt.resource_type": "model", "dbt.has_tests": False, "dbt.contract_enforced": False}
+    bare: dict[str, FactValue] = {"dbt.resource_type": "model", "dbt.has_tests": False, "dbt.contract_enforced": False}
     facts: dict[str, FactValue] = {**QUIET, **bare, "data.personal": True}
     asked = [Asked(facts, unique_id="model.shop.a\x1b[31mb", scope="all")]
     seal_decided(written / ".clyra", DecidedRun(loaded, NOW, asked, target="prod_pg"))
