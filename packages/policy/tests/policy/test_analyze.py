@@ -193,6 +193,8 @@ def test_a_production_target_that_no_rule_can_stop_is_a_gap() -> None:
     assert gaps(in_prod, environments=ENVIRONMENTS) == ["target prod_eu"]
     assert gaps(rule("x_a", "warn", PRODUCTION), environments=ENVIRONMENTS) == []
     assert gaps(rule("x_a", "allow", PRODUCTION), environments=ENVIRONMENTS) == ["target prod", "target prod_eu"]
+    threshold = {"risk": {"thresholds": [{"above": 80, "effect": "warn"}]}}
+    assert gaps(environments=ENVIRONMENTS, enforcement=threshold) == []
     never = rule("x_a", "block", PRODUCTION, condition("env.name", "eq", "dev"))
     assert gaps(never, environments=ENVIRONMENTS) == ["target prod", "target prod_eu"]
 

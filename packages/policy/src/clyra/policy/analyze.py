@@ -59,7 +59,7 @@ def analyze(
         UnavailableError: z3 is not installed (``extra_missing``).
     """
     policy = compile_policy(document)
-    analysis = _Analysis(policy, _solver(policy.rules, deep=deep))
+    analysis = _Analysis(policy, _solver((*policy.rules, *policy.thresholds), deep=deep))
     return tuple(
         finding
         for part in (
@@ -85,6 +85,7 @@ def _solver(rules: Sequence[Rule], *, deep: bool) -> Solver:
 class _Analysis:
     def __init__(self, policy: CompiledPolicy, solver: Solver) -> None:
         self._rules = policy.rules
+        self._thresholds = policy.thresholds
         self._waivers = policy.waivers
         self._solver = solver
         self._never: set[str] = set()
@@ -120,9 +121,7 @@ class _Analysis:
                 self._covered[rule.id] = covering
         for rule in self._rules:
             if by := self._covered.get(rule.id):
-                message = (
-                    f"it says nothing that {_listed(by)} does not say as strongly; take it out or narrow the other"
-                )
+                message = f"whatever it says, {_listed(by)} says as strongly; take it out, or narrow the other"
                 yield Finding("shadowed", "error", (rule.id, *by), message)
 
     def conflicts(self) -> Iterator[Finding]:
@@ -138,12 +137,13 @@ class _Analysis:
             yield Finding("conflict", level, (rule.id, *stronger), message)
 
     def open_environments(self, environments: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
+        of_dbt = [rule for rule in (*self._rules, *self._thresholds) if rule.points & DBT_POINTS]
         for name, environment in environments.items():
             if not environment.get("production"):
                 continue
             for target in environment.get("targets") or ():
                 facts: Facts = {"env.name": name, "env.production": True, "dbt.target": target}
-                if not any(self._may_stop(rule, facts) for rule in self._rules if rule.points & DBT_POINTS):
+                if not any(self._may_stop(rule, facts) for rule in of_dbt):
                     message = f"no rule can stop or warn on target {target} of the production environment {name}"
                     yield Finding("gap", "error", (), message, f"target {target}")
 
@@ -166,11 +166,10 @@ class _Analysis:
         for other in others:
             if self._solver.covers(rule, [other]):
                 return (other.id,)
-        meeting = [other for other in others if self._solver.can_meet(rule, other) is not False]
-        if not self._decided(self._solver.covers(rule, meeting), rule, otherwise=False):
+        if not self._decided(self._solver.covers(rule, others), rule, otherwise=False):
             return ()
-        needed = list(meeting)
-        for other in meeting:
+        needed = list(others)
+        for other in others:
             rest = [each for each in needed if each is not other]
             if self._solver.covers(rule, rest):
                 needed = rest
