@@ -102,7 +102,12 @@ def _violations(events: Sequence[Json], policy: Json, mode: str) -> list[Json]:
     }
     late = {id for id, asked in conditions.items() if any(one["field"] == "risk.score" for one in asked)}
     decisions = [event for event in events if event["type"] == "decision"]
-    counted = [event for event in decisions if not (event["mode"] == "shadow" and mode == "enforce")]
+    own = {None, digest(canonical(policy))}
+    counted = [
+        event
+        for event in decisions
+        if event["mode"] != "shadow" or (mode != "enforce" and event["policy_sha256"] in own)
+    ]
     return [
         one
         for event in counted

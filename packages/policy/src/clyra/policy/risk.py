@@ -112,6 +112,7 @@ class _Tally:
         self.counts: Counter[str] = Counter()
         self.target: str | None = None
         self._enforced = False
+        self._own: tuple[object, ...] = (None,)
         self._after_risk = frozenset(_rules_after_risk(policy))
 
     def add(self, event: Mapping[str, Any]) -> None:
@@ -119,6 +120,7 @@ class _Tally:
             case "run.started":
                 self.target = event["target_name"]
                 self._enforced = event["policy"]["mode"] == "enforce"
+                self._own = (None, event["policy"].get("sha256"))
             case "statement":
                 if factor := _factor_of_verb(event["verb"]):
                     # Once per run: a run of a thousand models is one change.
@@ -134,8 +136,8 @@ class _Tally:
                 self.counts["genai_detection"] += 1
 
     def _add_decision(self, event: Mapping[str, Any]) -> None:
-        # What would have been does not count beside what was.
-        if self._enforced and event["mode"] == "shadow":
+        # What would have been does not count beside what was, and a candidate's word does not count at all.
+        if event["mode"] == "shadow" and (self._enforced or event.get("policy_sha256") not in self._own):
             return
         for rule in event["rules"]:
             if rule["state"] == "waived" or rule["effect"] == "allow" or rule["id"] in self._after_risk:

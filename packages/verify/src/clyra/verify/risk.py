@@ -41,7 +41,7 @@ def check_risk(manifest: Mapping[str, Any], policy: Policy | None, recount: Reco
     if policy is None or risk is None:
         raise Refusal("risk_mismatch", "a run under a policy has a risk score and the policy among its files")
     _check_environment(manifest, policy, recount)
-    allowed = _allowed_counts(manifest["policy"]["mode"], policy, recount)
+    allowed = _allowed_counts(manifest["policy"], policy, recount)
     weights = policy["enforcement"]["risk"]["weights"]
     _check_factors(risk["factors"], weights, allowed)
     _check_score(risk)
@@ -96,10 +96,10 @@ def _check_score(risk: Mapping[str, Any]) -> None:
         raise Refusal("risk_mismatch", f"the risk band is {risk['band']}, the score {score} is {band}")
 
 
-def _allowed_counts(mode: str, policy: Policy, recount: Recount) -> dict[str, list[_Count] | None]:
+def _allowed_counts(named: Mapping[str, Any], policy: Policy, recount: Recount) -> dict[str, list[_Count] | None]:
     """Of each factor the counts that it may have, with what must be said of them; None where any may be asserted."""
     classes = {verb_class(verb) or "opaque" for verb in recount.verbs if verb_writes(verb)}
-    violations = list(_violations(mode, policy, recount))
+    violations = list(_violations(named, policy, recount))
     has_hours = policy["enforcement"]["off_hours"] is not None
     return {
         "schema_change": [(int("ddl" in classes), "")],
@@ -124,10 +124,12 @@ def _production(policy: Policy, recount: Recount) -> _Count:
     return (1, "unknown") if found is None else (int(found[1]["production"]), "")
 
 
-def _violations(mode: str, policy: Policy, recount: Recount) -> Iterable[Mapping[str, Any]]:
+def _violations(named: Mapping[str, Any], policy: Policy, recount: Recount) -> Iterable[Mapping[str, Any]]:
+    """The entries that count; ``named`` is the policy as the manifest names it."""
+    own = (None, named["sha256"])
     left_out = {rule["id"] for rule in rules_of(policy) if "risk.score" in _facts_asked(rule)} | {_THRESHOLD}
     for decision in recount.decided:
-        if decision["mode"] == "shadow" and mode == "enforce":
+        if decision["mode"] == "shadow" and (named["mode"] == "enforce" or decision["policy_sha256"] not in own):
             continue
         for rule in decision["rules"]:
             if rule["state"] != "waived" and rule["effect"] != "allow" and rule["id"] not in left_out:
