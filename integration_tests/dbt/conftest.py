@@ -7,6 +7,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 import resource
 import secrets
 import shutil
@@ -14,7 +15,8 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,14 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from clyra.approval.certificate import certificate_for, read_certificate, sign_certificate
+from clyra.approval.keys import keys_of
+from clyra.approval.mint import mint
+from clyra.approval.request import ApprovalRequest, Standing
+from clyra.approval.store import ApprovalStore
+from clyra.dbt._clock import SystemClock
+from clyra.evidence import Signer, instant, load_signer
+from clyra.policy.load import load_policy
 from clyra.postgres import Server
 from clyra.verify import Verification, verify_bundle
 
@@ -173,6 +183,146 @@ class Ledger:
             return cursor.fetchall() if cursor.description else []
 
 
+@dataclass
+class Governed:
+    """A project in git with a policy, and the keys of people who may approve and of an issuer.
+
+    The trust file lies outside of the project, as on a runner.
+    """
+
+    ledger: Ledger
+    target: str
+    said: str = ""
+    """What was printed at the last refusal."""
+
+    @property
+    def path(self) -> Path:
+        return self.ledger.path
+
+    @property
+    def environ(self) -> dict[str, str]:
+        return {"HOME": str(self.ledger.home), "CLYRA_TRUST": str(self.trust_path)}
+
+    @property
+    def trust_path(self) -> Path:
+        return self.ledger.home / "trust.json"
+
+    @property
+    def store(self) -> ApprovalStore:
+        return ApprovalStore.locate(self.ledger.folder, {})
+
+    def begin(self) -> None:
+        """Make the keys, the trust file and the first commit."""
+        self.write_trust()
+        self.ledger.write(".gitignore", "target/\nlogs/\n*.duckdb\n*.wal\n.clyra/\ndbt_packages/\n")
+        self.git("init", "-q")
+        self.commit()
+
+    def write_trust(self, **members: object) -> None:
+        keys = self.ledger.home / ".config" / "clyra" / "keys"
+        for role in ("bundle", "log", "approver", "issuer"):
+            self.signer(role)
+        entries = [trusted_key(keys / f"{role}.pem", role) for role in ("bundle", "log", "approver", "issuer")]
+        entries[0]["captures"] = ["recorded", "ingested", "recovered"]
+        self.trust_path.write_text(json.dumps({"version": 1, "keys": entries, "require": ["log"], **members}))
+
+    def signer(self, role: str) -> Signer:
+        return load_signer(role, {"HOME": str(self.ledger.home)})  # type: ignore[arg-type]  # it is one
+
+    def git(self, *arguments: str) -> str:
+        identity = ("-c", "user.name=Dev", "-c", "user.email=dev@example.invalid")
+        command = ("git", *identity, *arguments)
+        ended = subprocess.run(command, cwd=self.path, env=self.ledger.environment, capture_output=True, check=True)
+        return ended.stdout.decode()
+
+    def commit(self) -> None:
+        self.git("add", "-A")
+        self.git("commit", "-q", "--allow-empty", "-m", "a change")
+
+    def policy(self, text: str) -> None:
+        """Put ``text`` under the environments of a policy, which enforces on this target."""
+        head = f"version: 1\nname: ledger\nenvironments:\n  live: {{targets: [{self.target}], mode: enforce}}\n"
+        self.ledger.write("clyra.policy.yaml", head + text)
+
+    def dbt(self, *arguments: str, code: int = 0, token: Path | None = None, **environment: str) -> Finished:
+        """Run dbt with the trust file, and a token if there is one."""
+        given = {} if token is None else {"CLYRA_APPROVAL_TOKEN_FILE": str(token)}
+        return self.ledger.dbt(*arguments, code=code, environment={**self.environ, **given, **environment})
+
+    def refused(self, *arguments: str, token: Path | None = None, **environment: str) -> str:
+        """Run dbt, which must be refused before its first statement; the code of the refusal.
+
+        The run is sealed all the same, and what was sealed is valid.
+        """
+        known = {evidence.path for evidence in self.ledger.bundles()}
+        printed = self.dbt(*arguments, code=2, token=token, **environment).printed
+        self.said = printed
+        found = re.search(r"^ +code: (\w+)$", printed, re.M)
+        assert found is not None, printed
+        (evidence,) = [one for one in self.ledger.bundles() if one.path not in known]
+        assert (evidence.run["status"], evidence.run["counts"]["statements"]) == ("refused", 0)
+        self.verify(evidence)
+        assert self.ledger.journals() == []
+        return found[1]
+
+    def verify(self, evidence: Evidence) -> Verification:
+        """Verify a bundle with the trust file; it must be valid."""
+        artifacts = self.ledger.folder / "artifacts"
+        found = verify_bundle(evidence.path, trust=self.trust_path.read_bytes(), artifacts=artifacts, environ={})
+        assert (found.verdict, found.code) == ("valid", None), found
+        return found
+
+    def last(self) -> Evidence:
+        """The newest bundle, verified."""
+        evidence = self.ledger.bundles()[-1]
+        self.verify(evidence)
+        return evidence
+
+    def ask(self, *arguments: str, run_id: str) -> ApprovalRequest:
+        """Have dbt refused for want of an approval; the request that it wrote."""
+        assert self.refused(*arguments, CLYRA_RUN_ID=run_id) == "approval_required"
+        return self.store.requests()[0]
+
+    def approve(self, request: ApprovalRequest, *, standing_s: int = 0) -> ApprovalRequest:
+        """Sign for a request, for a time if asked to; gives what was signed."""
+        now_us = SystemClock().now_us()
+        asked = request
+        if standing_s:
+            standing = Standing(instant(now_us + standing_s * 1_000_000), request.target)
+            asked = replace(request, run_id=None, standing=standing)
+            self.store.replace_request(request, asked.to_bytes())
+        signer = self.signer("approver")
+        body = certificate_for(asked, principal=f"key:{signer.keyid}", role="approver", approved_at=instant(now_us))
+        self.store.add_certificate(sign_certificate(body, [signer]))
+        return asked
+
+    def mint(self, request: ApprovalRequest, run_id: str, *, ttl_s: int | None = None, known: bool = True) -> Path:
+        """A token file for a run; ``known`` if this store remembers it."""
+        keys = keys_of(json.loads(self.trust_path.read_bytes()), "approver")
+        certificates = [read_certificate(data, keys) for data in self.store.certificates_for(request.sha256)]
+        policy = load_policy(self.path / "clyra.policy.yaml", now=datetime.now(UTC).date())
+        minted = mint(
+            request,
+            certificates,
+            policy=policy,
+            tree=request.tree,
+            run_id=run_id,
+            now_s=SystemClock().now_us() // 1_000_000,
+            ttl_s=ttl_s,
+            random=secrets.token_bytes(16),
+            issuer=self.signer("issuer"),
+        )
+        if known:
+            self.store.issue(minted.jti, {"run_id": run_id})
+        path = self.ledger.home / f"token-{minted.jti}"
+        path.write_text(minted.token)
+        return path
+
+    def approved(self, *arguments: str, run_id: str) -> Path:
+        """The token of a run that was asked for, approved and minted."""
+        return self.mint(self.approve(self.ask(*arguments, run_id=run_id)), run_id)
+
+
 def trusted_key(path: Path, role: str) -> dict[str, Any]:
     """The entry of a trust file for a private key file; what an owner does by hand with ``clyra keys trust``."""
     from cryptography.hazmat.primitives import serialization
@@ -268,4 +418,40 @@ def on_postgres(
 def ledger(request: pytest.FixtureRequest) -> Ledger:
     """The project, on each of the two."""
     chosen: Ledger = request.getfixturevalue(f"on_{request.param}")
+    return chosen
+
+
+HOLDS_TABLES = """
+data_platform:
+  rules:
+    - id: x_tables_are_approved
+      effect: require_approval
+      mode: enforce
+      when: [{field: dbt.materialized, op: eq, value: table}]
+      title: Tables are approved
+"""
+
+
+def _governed(ledger: Ledger, target: str) -> Governed:
+    governed = Governed(ledger, target)
+    governed.policy(HOLDS_TABLES)
+    governed.begin()
+    return governed
+
+
+@pytest.fixture
+def governed_on_duckdb(on_duckdb: Ledger) -> Governed:
+    """The project under a policy that wants tables approved."""
+    return _governed(on_duckdb, "duckdb")
+
+
+@pytest.fixture
+def governed_on_postgres(on_postgres: Ledger) -> Governed:
+    return _governed(on_postgres, "postgres")
+
+
+@pytest.fixture(params=["duckdb", "postgres"])
+def governed(request: pytest.FixtureRequest) -> Governed:
+    """The same, on each of the two."""
+    chosen: Governed = request.getfixturevalue(f"governed_on_{request.param}")
     return chosen

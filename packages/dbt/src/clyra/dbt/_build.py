@@ -46,6 +46,11 @@ class Build(NamedTuple):
     branch: str | None = None
     source: Literal["git", "image", "ci_env", "none"] = "none"
 
+    @property
+    def clean_tree(self) -> str | None:
+        """The tree, where it is known to stand for the files that run."""
+        return self.tree if self.dirty is False else None
+
     def as_event(self) -> dict[str, object]:
         """The member ``build`` of ``run.started``."""
         return {

@@ -229,9 +229,9 @@ class RunGate:
 
     def _plan(self, policy: LoadedPolicy) -> DbtPlan:
         session = self._session
-        tree = session.build.tree if session.build.dirty is False else None
-        bind_vars = bool(policy.document["enforcement"]["approvals"]["bind_vars"])
-        return plan_of(session.dbt, self._nodes, tree=tree, bind_vars=bind_vars)
+        terms = policy.document["enforcement"]["approvals"]
+        tree = session.build.clean_tree if terms["tree_binding"] else None
+        return plan_of(session.dbt, self._nodes, tree=tree, bind_vars=bool(terms["bind_vars"]))
 
     def _presented(self, policy: LoadedPolicy, plan: DbtPlan) -> Presented:
         """The approval, for rules that ask about it. One that is refused counts as none: it is refused again later."""

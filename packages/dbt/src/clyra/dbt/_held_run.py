@@ -286,7 +286,7 @@ def circumstances(session: Session, policy: LoadedPolicy, nodes: Sequence[Any]) 
         audience=_approval.audience_of(policy, dbt.project_name, dbt.target_name or ""),
         tenant=session.identity.tenant,
         run_id=session.identity.run_id,
-        tree=build.tree if build.dirty is False else None,
+        tree=build.clean_tree,
         resources=resources_of(nodes, dbt.credentials, dbt.adapter_type or ""),
         policy=policy,
         trust=read_trust(session.folder.project_root, session.environ) or {"keys": []},

@@ -114,7 +114,7 @@ def request_for(asking: Asking, people: Contributors, *, request_id: str, now_us
         resources=tuple(asking.resources),
         payload_type="dbt-plan/v1",
         payload_sha256=asking.plan.sha256,
-        tree=asking.plan.tree,
+        tree=asking.build.clean_tree,
         commit=asking.build.commit,
         policy_sha256=asking.policy.sha256,
         decision=asking.decision_id,

@@ -25,7 +25,7 @@ POINT = "tests"
 CODE = "tests_failed"
 
 
-class TestsJudged(NamedTuple):
+class JudgedTests(NamedTuple):
     """What was decided after the tests.
 
     ``failed`` and ``passed`` are what the run's memory takes: ids of tests, and of rules with ``rule:`` before them.
@@ -46,7 +46,7 @@ class TestsJudged(NamedTuple):
 
 def judge_tests(
     policy: LoadedPolicy, outcomes: Iterable[Outcome], of_run: Facts, *, failures_block: bool, today: date
-) -> TestsJudged | None:
+) -> JudgedTests | None:
     """The decision after the tests of a run; None where it had none.
 
     Args:
@@ -71,7 +71,7 @@ def judge_tests(
     known = [f"{_failed_tests.RULE}{rule.id}" for rule in policy.compiled.rules if POINT in rule.points]
     passed = [test.unique_id for test in tests if test.status in ("pass", "warn")]
     passed += [name for name in single if name not in kept]
-    return TestsJudged(
+    return JudgedTests(
         merge((own, *single.values())),
         [*kept, *rules],
         [*passed, *(name for name in known if name not in rules)],
