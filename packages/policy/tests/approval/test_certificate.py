@@ -174,6 +174,37 @@ def test_another_payload_type_is_no_certificate(world: World, kind: str) -> None
     refused(world, forged(world, body_of(world), kind=kind))
 
 
+def test_another_payload_type_written_over_a_good_signature_is_no_certificate(world: World) -> None:
+    document = json.loads(forged(world, body_of(world)))
+    refused(world, canonicalize({**document, "payloadType": "application/vnd.in-toto+json"}))
+
+
+def test_a_certificate_has_64_kib_at_most(world: World) -> None:
+    document = json.loads(forged(world, body_of(world)))
+    foreign = {"keyid": "0" * 64, "sig": document["signatures"][0]["sig"]}
+    most = next(
+        count
+        for count in range(1000, 0, -1)
+        if len(canonicalize({**document, "signatures": [*document["signatures"], *[foreign] * count]}))
+        <= MAX_CERTIFICATE_BYTES
+    )
+    large = canonicalize({**document, "signatures": [*document["signatures"], *[foreign] * most]})
+    assert read_certificate(large, world.approver_keys).principal == world.BEN
+    refused(world, canonicalize({**document, "signatures": [*document["signatures"], *[foreign] * (most + 1)]}))
+
+
+def test_a_signature_has_one_spelling(world: World) -> None:
+    document = json.loads(forged(world, body_of(world)))
+    good = document["signatures"][0]
+    # 64 bytes end in a character of which four bits are unused.
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    last = alphabet[alphabet.index(good["sig"][-3]) | 1]
+    respelled = good["sig"][:-3] + last + "=="
+    assert b64decode(respelled) == b64decode(good["sig"])
+    assert respelled != good["sig"]
+    refused(world, canonicalize({**document, "signatures": [{**good, "sig": respelled}]}))
+
+
 def test_a_payload_that_is_not_canonical_is_refused_though_it_is_signed(world: World) -> None:
     plain = canonicalize(body_of(world))
     for payload in (
