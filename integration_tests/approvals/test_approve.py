@@ -37,7 +37,7 @@ def test_the_approver_reads_who_what_why_and_for_how_long(project: Clone) -> Non
     for words in (
         "dbt.run of harbor on prod (production), dbt:harbor/prod",
         "svc:deploy",
-        f"{project.team.key('ana')[:20]}, as the commit claims",
+        f"ana ({project.team.key('ana')[:20]}), as the commit claims",
         f"tree {(request.tree or '')[:12]}",
         "x_tables (warning)  tables change only with a second pair of eyes",
         "change.models = 1",
@@ -264,7 +264,7 @@ def test_the_list_puts_open_requests_first(project: Clone) -> None:
     lines = project.run("ben", "approve", "--list").out.splitlines()
     assert lines[0].startswith(f"{waiting.sha256[:12]}  open, 0 of 1 approvals")
     assert lines[1].startswith(f"{done.sha256[:12]}  approved")
-    listed = project.run("ben", "approve", "--list", "--json").json
+    listed = project.run("ben", "approve", "--list", "--json").json["requests"]
     assert [(row["request_sha256"], row["status"]) for row in listed] == [
         (waiting.sha256, "open"),
         (done.sha256, "approved"),

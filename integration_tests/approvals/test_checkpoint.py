@@ -116,7 +116,7 @@ def resume(
 
 def test_a_paused_run_is_found_approved_and_goes_on(project: Clone) -> None:
     state, request, _ = paused(project)
-    listed = project.run("ana", "checkpoint", "list", "--json").json
+    listed = project.run("ana", "checkpoint", "list", "--json").json["checkpoints"]
     assert [(row["id"], row["status"], row["given"]) for row in listed] == [(state.id, "pending", 0)]
     assert f"clyra checkpoint approve {state.id}" in project.run("ana", "checkpoint", "show", state.id[:13]).out
     assert "1 of 1" in project.run("ben", "checkpoint", "approve", state.id[:13], "--yes").out
@@ -126,7 +126,7 @@ def test_a_paused_run_is_found_approved_and_goes_on(project: Clone) -> None:
     said = json.loads(done.stdout)
     assert said["run_id"] == "run-1"
     assert not any(Path(file).exists() for file in said["files"]), "tokens are gone with the command"
-    assert project.run("ana", "checkpoint", "list", "--json").json[0]["status"] == "resumed"
+    assert project.run("ana", "checkpoint", "list", "--json").json["checkpoints"][0]["status"] == "resumed"
 
 
 def test_the_commands_exit_code_is_ours(project: Clone) -> None:
@@ -264,7 +264,7 @@ def test_what_was_denied_does_not_go_on_and_says_why(project: Clone) -> None:
 
 def test_after_its_time_it_is_expired(project: Clone) -> None:
     state, request, _ = paused(project, ttl_s=1, now_s=1_700_000_000)
-    assert project.run("ana", "checkpoint", "list", "--json").json[0]["status"] == "expired"
+    assert project.run("ana", "checkpoint", "list", "--json").json["checkpoints"][0]["status"] == "expired"
     for words in (("approve", state.id, "--yes"), ("resume", state.id), ("deny", state.id, "--reason", "x")):
         assert project.refused("ben", "checkpoint", *words) == "checkpoint_expired"
     assert request.checkpoint == "x_pause"

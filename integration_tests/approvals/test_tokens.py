@@ -200,7 +200,7 @@ def test_the_list_says_what_became_of_each_token(project: Clone, approved: Appro
     used, unused, revoked = (project.mint() for _ in range(3))
     presented(used["token"], approved, issuer_keys, project.store)
     project.run("ana", "approval", "revoke", revoked["jti"], "--reason", "lost")
-    listed = {row["jti"]: row["state"] for row in project.run("ana", "approval", "list", "--json").json}
+    listed = {row["jti"]: row["state"] for row in project.run("ana", "approval", "list", "--json").json["tokens"]}
     assert listed == {used["jti"]: "used", unused["jti"]: "unused", revoked["jti"]: "revoked"}
     assert len(project.run("ana", "approval", "list").out.splitlines()) == 3
 

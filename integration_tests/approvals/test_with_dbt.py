@@ -94,7 +94,7 @@ def test_dbt_is_held_approved_and_shows_it(runner: Runner, tmp_path: Path) -> No
     runner("dbt", "build", CLYRA_RUN_ID="run-1", CLYRA_APPROVAL_TOKEN_FILE=str(token))
     verified = verify_bundle(runner.bundle(), trust=str(project.team.trust))
     assert verified.verdict == "valid", verified.as_dict()
-    assert project.run("ana", "approval", "list", "--json").json[0]["state"] == "used"
+    assert project.run("ana", "approval", "list", "--json").json["tokens"][0]["state"] == "used"
     assert "nothing to review" in project.run("cem", "approval", "review", str(runner.bundle()), "--yes", expect=64).err
     other = runner("dbt", "build", expect=2, CLYRA_RUN_ID="run-2", CLYRA_APPROVAL_TOKEN_FILE=str(token))
     assert "approval_run_id" in other
@@ -122,7 +122,7 @@ def test_dbt_pauses_and_goes_on_by_resume(runner: Runner) -> None:
     project.commit({"clyra.policy.yaml": paused, "models/customers.sql": "select 1 as id"}, author="ana")
     held = runner("dbt", "build", expect=2, CLYRA_RUN_ID="run-1")
     assert "checkpoint_pending" in held
-    (row,) = project.run("ana", "checkpoint", "list", "--json").json
+    (row,) = project.run("ana", "checkpoint", "list", "--json").json["checkpoints"]
     assert (row["checkpoint"], row["run_id"], row["roles"]) == ("x_month_end", "run-1", ["reviewer"])
     resume = ("clyra", "checkpoint", "resume", row["id"], "--", "dbt", "build")
     assert "approval_quorum" in runner(*resume, expect=1)

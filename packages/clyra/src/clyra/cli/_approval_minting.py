@@ -112,6 +112,7 @@ def _mint(
         issuer=issuer.signer,
         iss=issuer.iss,
         ttl_s=ttl_s,
+        threshold=place.threshold,
         revoked=place.store.revoked(),
     )
     record = {"exp": minted.claims["exp"], "iat": minted.claims["iat"], "token_id": minted.token_id}
@@ -154,7 +155,7 @@ def check_here(place: Place, token: str) -> tuple[CheckedToken, ApprovalRequest 
             policies=frozenset([place.policy.sha256]),
             tree=place.tree().clean,
             tree_binding=terms.tree_binding,
-            quorum=1 if request is None else required_quorum(request, terms),
+            quorum=1 if request is None else required_quorum(request, terms, threshold=place.threshold),
             max_ttl_s=terms.max_ttl_s,
         ),
         now_s=now_s,

@@ -111,47 +111,45 @@ class Place:
         return load_policy(path, now=datetime.now(UTC).date())
 
     @cached_property
+    def _trust(self) -> tuple[Path, Mapping[str, Any]]:
+        from clyra.approval.trust_file import read_trust_file
+        from clyra.spec import UnavailableError
+
+        found = read_trust_file(self.project_dir, self.environ, named=self.trust_argument)
+        if found is None:
+            raise UnavailableError(
+                "there is no clyra.trust.json here, which says who may approve; name it with --trust or CLYRA_TRUST, "
+                "or make it with clyra keys trust FILE --role approver",
+                code="key_unavailable",
+            )
+        return found
+
+    @property
     def trust_path(self) -> Path:
         """The trust file: the argument, ``CLYRA_TRUST``, or that of the project of the working directory.
 
         Raises:
-            UnavailableError: There is none (``key_unavailable``).
+            FormatError: It is not what its schema says (``trust_invalid``).
+            UnavailableError: There is none, or it cannot be read (``key_unavailable``).
         """
-        from clyra.spec import UnavailableError
-        from clyra.verify.trust import FILE_NAME, find_trust_file
+        return self._trust[0]
 
-        found = self.trust_argument or find_trust_file(self.environ, self.project_dir)[0]
-        if found is None:
-            raise UnavailableError(
-                f"there is no {FILE_NAME} here, which says who may approve; name it with --trust or CLYRA_TRUST, or "
-                "make it with clyra keys trust FILE --role approver",
-                code="key_unavailable",
-            )
-        return Path(found)
-
-    @cached_property
+    @property
     def trust(self) -> Mapping[str, Any]:
         """The members of the trust file.
 
         Raises:
-            FormatError: It is not strict JSON (``trust_invalid``).
-            UnavailableError: It cannot be read (``key_unavailable``).
+            FormatError: It is not what its schema says (``trust_invalid``).
+            UnavailableError: There is none, or it cannot be read (``key_unavailable``).
         """
-        from clyra.spec import FormatError, UnavailableError
-        from clyra.verify.canonical import read_strict
+        return self._trust[1]
 
-        try:
-            members = read_strict(self.trust_path.read_bytes())
-        except OSError as exc:
-            raise UnavailableError(
-                f"the trust file {self.trust_path} cannot be read: {exc.strerror}; name it with --trust",
-                code="key_unavailable",
-            ) from exc
-        except ValueError as exc:
-            raise FormatError(f"the trust file {self.trust_path} is not strict JSON", code="trust_invalid") from exc
-        if not isinstance(members, dict):
-            raise FormatError(f"the trust file {self.trust_path} holds no JSON object", code="trust_invalid")
-        return members
+    @property
+    def threshold(self) -> int:
+        """How many approvers the trust file asks for."""
+        from clyra.approval.keys import approver_threshold
+
+        return approver_threshold(self.trust)
 
     def keys(self, role: Literal["approver", "issuer"]) -> Mapping[str, KeyRow]:
         """The keys of a role in the trust file.

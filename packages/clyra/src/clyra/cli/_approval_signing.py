@@ -87,7 +87,9 @@ def prepare(
     given, _ = place.certificates(request)
     _require_new_person(given, approver, terms)
     _require_carries(place, request, approver, taken_role, now_us)
-    return Approval(approver, taken_role, tuple(given), required_quorum(request, terms), known)
+    return Approval(
+        approver, taken_role, tuple(given), required_quorum(request, terms, threshold=place.threshold), known
+    )
 
 
 def as_standing(request: ApprovalRequest, *, lasts: str, now_us: int, random: bytes) -> ApprovalRequest:

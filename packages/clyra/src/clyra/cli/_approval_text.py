@@ -116,15 +116,18 @@ def _target(request: ApprovalRequest) -> str:
 
 
 def _people(request: ApprovalRequest, known: Contributors | None) -> Iterator[str]:
-    yield f"{_person(request.author)}, {_BASIS[request.author_basis]}"
+    names = known.names if known is not None else {}
+    yield f"{_person(request.author, names)}, {_BASIS[request.author_basis]}"
     everybody = set(request.contributors) | set(known.principals if known is not None else ())
-    yield from _some([_person(principal) for principal in sorted(everybody - {request.author})])
+    yield from _some([_person(principal, names) for principal in sorted(everybody - {request.author})])
     if known is not None and (unsaid := set(known.principals) - set(request.contributors) - {request.author}):
         yield doubtful(f"{len(unsaid)} of them only git here names; the request does not")
 
 
-def _person(principal: str) -> str:
-    return short_principal(principal) + (", whom the policy does not know" if principal.startswith("git:") else "")
+def _person(principal: str, names: Mapping[str, str]) -> str:
+    named = names.get(principal)
+    who = f"{one_line(named)} ({short_principal(principal)})" if named else short_principal(principal)
+    return who + (", whom the policy does not know" if principal.startswith("git:") else "")
 
 
 _BASIS = {

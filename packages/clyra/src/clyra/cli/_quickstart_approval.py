@@ -74,7 +74,7 @@ class Approval:
         code, status = self._held(bundle)
         if (code, status) != ("require_approval", "refused"):
             raise UnavailableError(f"the run was {status}, its gate decided {code}", code="internal_error")
-        requests = json.loads(shell.clyra(self._environ, ["approve", "--list", "--json"], show=False))
+        requests = json.loads(shell.clyra(self._environ, ["approve", "--list", "--json"], show=False))["requests"]
         shell.result["refused"] = str(bundle)
         shell.say(bad("REFUSED") + "  no statement reached the database; the refusal has a bundle of its own")
         return str(requests[0]["request_sha256"])

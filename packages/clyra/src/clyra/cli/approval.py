@@ -130,7 +130,7 @@ def list_tokens(*, project_dir: Path | None, trust: str | None, as_json: bool) -
     rows = [_row(record, store.used_by(record["jti"]), gone, now_s) for record in store.issued()]
     rows.sort(key=lambda row: (row["issued_at"], row["jti"]))
     if as_json:
-        print_json(rows)
+        print_json({"tokens": rows})
         return
     if not rows:
         click.echo(f"No token was minted in {store.root}.")

@@ -144,12 +144,11 @@ def show_list(place: Place, *, as_json: bool) -> None:
     found = [(request, status_of(place, request, now_s)) for request in place.store.requests()]
     found.sort(key=lambda pair: not pair[1].startswith("open"))
     if as_json:
-        print_json(
-            [
-                {**_members(request), "request_sha256": request.sha256, "status": status.partition(",")[0]}
-                for request, status in found
-            ]
-        )
+        rows = [
+            {**_members(request), "request_sha256": request.sha256, "status": status.partition(",")[0]}
+            for request, status in found
+        ]
+        print_json({"requests": rows})
         return
     if not found:
         click.echo(f"There is no request in {place.store.root}.")

@@ -46,7 +46,7 @@ def list_checkpoints(*, project_dir: Path | None, trust: str | None, as_json: bo
     rows = [_row(place, *_loaded(place, name)) for name in reversed(place.store.checkpoints())]
     rows.sort(key=lambda row: row["status"] != "pending")
     if as_json:
-        print_json(rows)
+        print_json({"checkpoints": rows})
         return
     if not rows:
         click.echo(f"No run has paused in {place.store.root}.")

@@ -16,19 +16,20 @@ from pathlib import Path
 from clyra.spec import ConfigurationError
 
 _TIMEOUT_S = 60.0
-_FORMAT = "%H%x00%P%x00%ae%x00%ce%x00%B%x00"
-_MEMBERS = 5
+_FORMAT = "%H%x00%P%x00%ae%x00%ce%x00%B%x00%an%x00"
+_MEMBERS = 6
 
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """A commit: its id, its parents, the addresses of author and committer, its message."""
+    """A commit: its id, its parents, the addresses of author and committer, its message, its author's name."""
 
     id: str
     parents: tuple[str, ...]
     author: str
     committer: str
     message: str
+    author_name: str = ""
 
 
 class Repository:
@@ -83,8 +84,8 @@ class Repository:
         fields = (self.ask(*words) or "").split("\0")
         found = []
         for start in range(0, len(fields) - _MEMBERS, _MEMBERS + 1):
-            commit, parents, author, committer, message = fields[start : start + _MEMBERS]
-            found.append(Commit(commit.strip(), tuple(parents.split()), author, committer, message))
+            commit, parents, author, committer, message, name = fields[start : start + _MEMBERS]
+            found.append(Commit(commit.strip(), tuple(parents.split()), author, committer, message, name))
         return [commit for commit in found if len(commit.parents) != 2 or self._changes_more(commit.id, limits)]
 
     def _changes_more(self, merge: str, limits: Sequence[str]) -> bool:

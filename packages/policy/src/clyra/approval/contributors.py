@@ -11,7 +11,7 @@ An edit of a rule counts until something was approved under a policy that has it
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
@@ -44,7 +44,8 @@ class Contributors:
 
     ``author`` is who wrote the newest commit of it; ``author_basis`` is ``signed`` only if all of its commits are
     signed by their authors. ``principals`` are all contributors, sorted. ``unmapped`` gives for each of them that no
-    policy maps the commit that names it. ``base`` is the commit after which the change begins, None for the first one.
+    policy maps the commit that names it. ``names`` are what commits call authors, to be shown on a screen and never
+    recorded. ``base`` is the commit after which the change begins, None for the first one.
     """
 
     author: str
@@ -52,6 +53,7 @@ class Contributors:
     principals: tuple[str, ...]
     unmapped: Mapping[str, str]
     base: str | None
+    names: Mapping[str, str] = field(default_factory=dict)
 
     def refuse_unmapped(self) -> None:
         """Let nobody pass whom the policy does not know.
@@ -147,6 +149,7 @@ def contributors(
         principals=tuple(sorted(people)),
         unmapped={name: commit for name, commit in sorted(people.items()) if name.startswith("git:")},
         base=start,
+        names={who.principal(commit.author): commit.author_name for commit in reversed([*change, *editors])},
     )
 
 
