@@ -216,12 +216,10 @@ class Place:
         Raises:
             VerificationError: It is not pinned (``policy_not_pinned``).
         """
+        from clyra.approval.trust_file import is_pinned
         from clyra.spec import VerificationError
 
-        pins = self.trust.get("policies")
-        if pins is not None and not any(
-            pin["sha256"] == policy_sha256 and environment in pin["environments"] for pin in pins
-        ):
+        if not is_pinned(self.trust, policy_sha256, environment):
             raise VerificationError(
                 f"the trust file pins other policies for {environment} than {policy_sha256[:12]}; have this one "
                 "pinned there, or work with the one that is",
