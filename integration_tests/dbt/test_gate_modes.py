@@ -31,9 +31,9 @@ def in_shadow(governed: Governed, text: str) -> None:
 
 
 def statements(governed: Governed) -> list[tuple[object, ...]]:
-    """What the newest run sent and how its nodes ended; query comments name the invocation and are left out."""
+    """What the newest run sent, by node and verb: temporary tables are named by the time; and how its nodes ended."""
     evidence = governed.last()
-    sent = [(event["unique_id"], event["verb"], event["body_sha256"]) for event in evidence.events("statement")]
+    sent = [(event["unique_id"], event["verb"]) for event in evidence.events("statement")]
     return [*sorted(sent, key=str), *sorted(evidence.statuses().items())]
 
 
@@ -62,6 +62,8 @@ waivers:
 def test_shadow_changes_nothing_and_records_what_would_have_been(governed: Governed) -> None:
     (governed.path / "clyra.policy.yaml").unlink()
     governed.dbt("seed")
+    governed.dbt("run")
+    # Only now is everything there that is there the next time.
     governed.dbt("run")
     before = statements(governed)
     in_shadow(governed, BLOCKS)
@@ -191,9 +193,9 @@ def test_recorder_stops_where_the_policy_says_so_and_the_user_does_not(governed_
     governed.policy("enforcement: {on_recorder_failure: stop}\n")
     blocked = governed.ledger.home / "a-file"
     blocked.write_text("")
-    nowhere = {"CLYRA_EVIDENCE_DIR": str(blocked / "below")}
-    assert "evidence_unavailable" in governed.dbt("seed", code=2, **nowhere).printed
-    governed.dbt("seed", CLYRA_ON_RECORDER_FAILURE="continue", **nowhere)
+    nowhere = str(blocked / "below")
+    assert "evidence_unavailable" in governed.dbt("seed", code=2, CLYRA_EVIDENCE_DIR=nowhere).printed
+    governed.dbt("seed", CLYRA_ON_RECORDER_FAILURE="continue", CLYRA_EVIDENCE_DIR=nowhere)
 
 
 def test_operation_is_refused_like_a_run(governed_on_postgres: Governed, postgres_server: Server) -> None:
@@ -201,7 +203,10 @@ def test_operation_is_refused_like_a_run(governed_on_postgres: Governed, postgre
     governed.policy("""
 data_platform:
   rules:
-    - {id: x_operations, effect: require_approval, mode: enforce, when: [{field: dbt.operation, op: exists, value: true}]}
+    - id: x_operations
+      effect: require_approval
+      mode: enforce
+      when: [{field: dbt.operation, op: exists, value: true}]
 """)
     governed.commit()
     arguments = ("run-operation", "repaint", "--args", "{name: red}")

@@ -98,7 +98,7 @@ class RunFacts:
             "change.dirty": lambda: build.dirty,
             "change.full_refresh": lambda: dbt.is_full_refresh,
             "change.grants": lambda: any(getattr(_config(node), "grants", None) for node in self._nodes),
-            "change.has_hooks": lambda: has_hooks(dbt.manifest),
+            "change.has_hooks": lambda: bool(_nodes.hooks(dbt.manifest)),
             "change.materializations": self._materializations,
             "change.models": lambda: self._count("model"),
             "change.nodes": lambda: len(self._nodes),
@@ -212,11 +212,6 @@ def relation_of(node: Any, system: str) -> str | None:
 
     name = getattr(node, "relation_name", None)
     return fold_name(system, str(name)) if name else None
-
-
-def has_hooks(manifest: Any) -> bool:
-    """Whether the project or a package declares on-run hooks."""
-    return any(_type(node) == "operation" for node in (getattr(manifest, "nodes", None) or {}).values())
 
 
 def _config(node: Any) -> Any:

@@ -13,12 +13,10 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from clyra.dbt import _approval, _failed_tests, _nodes
-from clyra.dbt._candidate import CandidateTrial
+from clyra.dbt import _failed_tests, _nodes
 from clyra.dbt._clock import aware
 from clyra.dbt._decisions import DecisionLog, holding_rules
 from clyra.dbt._facts import NodeFacts, Presented, RunFacts, is_off_hours
-from clyra.dbt._held_run import HeldRun, circumstances, with_checkpoint
 from clyra.dbt._judge import POINT, Judged, Planned, judge
 from clyra.dbt._plan import plan_of
 from clyra.dbt._policy import problems_of
@@ -29,6 +27,7 @@ from clyra.spec import ClyraError
 
 if TYPE_CHECKING:
     from clyra.approval.plan import DbtPlan
+    from clyra.dbt._candidate import CandidateTrial
     from clyra.dbt._governance import Governance
     from clyra.dbt._session import Session
     from clyra.policy.facts import Facts
@@ -122,12 +121,14 @@ class RunGate:
         if decision.shadow_effect != decision.effect:
             self._record(policy, judged, "shadow")
         checkpoint = policy.compiled.checkpoint_at("before_run", judged.run_facts, self._today())
-        if checkpoint is not None:
-            decision = with_checkpoint(decision, checkpoint)
-        holding = holding_rules(decision)
-        if not holding:
+        if checkpoint is None and not holding_rules(decision):
             self._record(policy, judged, "enforce")
             return
+        # Only runs that are held pay for these.
+        from clyra.dbt._held_run import HeldRun, with_checkpoint
+
+        if checkpoint is not None:
+            decision = with_checkpoint(decision, checkpoint)
         held = HeldRun(
             self._session,
             self._governance,
@@ -135,7 +136,7 @@ class RunGate:
             self.log,
             judged,
             decision=decision,
-            holding=holding,
+            holding=holding_rules(decision),
             checkpoint=checkpoint,
             plan=plan,
             nodes=self._nodes,
@@ -238,6 +239,9 @@ class RunGate:
         asks = any(name.startswith("approvals.") for name in policy.compiled.needs(POINT))
         if not (asks and self._governing.enforces and self._tokens.has_approval):
             return Presented()
+        from clyra.dbt import _approval
+        from clyra.dbt._held_run import circumstances
+
         try:
             here = circumstances(self._session, policy, self._nodes)
             return _approval.accept(self._tokens.approval(), plan, frozenset(), here).presented
@@ -287,6 +291,8 @@ class RunGate:
         shadow = policy.document["enforcement"]["shadow"]
         if shadow["candidate"] is None or self._governing.path is None:
             return
+        from clyra.dbt._candidate import CandidateTrial
+
         session = self._session
         self.trial = CandidateTrial.begin(
             self._governing.path.parent / str(shadow["candidate"]),

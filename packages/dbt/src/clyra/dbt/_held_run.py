@@ -269,7 +269,7 @@ class HeldRun:
             raise RunBlocked(self._refusal(exc.code, f"it cannot pause for an approval: {exc.message}", [])) from exc
         return [
             f"clyra checkpoint approve {paused.id}",
-            f"then clyra checkpoint resume {paused.id}, and again with CLYRA_RUN_ID={paused.run_id}",
+            f"then clyra checkpoint resume {paused.id} -- dbt {self._session.dbt.command} ...",
         ]
 
 

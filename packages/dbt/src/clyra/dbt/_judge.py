@@ -7,9 +7,8 @@ Pure: facts and nodes in, decision out.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from clyra.dbt._facts import NodeFacts, RunFacts
@@ -22,8 +21,7 @@ if TYPE_CHECKING:
 POINT = "run"
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
+class Judged(NamedTuple):
     """A decision about a run.
 
     Attributes:
@@ -39,8 +37,7 @@ class Judged:
     risk: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
+class Planned(NamedTuple):
     """What is about to run, as far as risk looks at it.
 
     Attributes:

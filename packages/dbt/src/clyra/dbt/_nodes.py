@@ -98,15 +98,20 @@ def find(manifest: Any, unique_id: str) -> Any:
 
 
 def chosen(manifest: Any, selected: Iterable[str] | None) -> list[Any]:
-    """The nodes of these ids, in the order of the ids; the whole project where it is not known which are meant."""
+    """The nodes of these ids, in the order of the ids; the whole project where it is not known which are meant.
+
+    Hooks of the project are none: they belong to every run, though ``compile`` selects them too.
+    """
     if selected is None:
-        selected = [
-            unique_id
-            for collection in ("nodes", "unit_tests")
-            for unique_id, node in (getattr(manifest, collection, None) or {}).items()
-            if str(node.resource_type) != "operation"
-        ]
-    return [node for unique_id in sorted(selected) if (node := find(manifest, unique_id)) is not None]
+        selected = [*manifest.nodes, *(getattr(manifest, "unit_tests", None) or ())]
+    found = [node for unique_id in sorted(selected) if (node := find(manifest, unique_id)) is not None]
+    return [node for node in found if str(node.resource_type) != "operation"]
+
+
+def hooks(manifest: Any) -> list[Any]:
+    """The on-run hooks of the project and of its packages."""
+    nodes = (getattr(manifest, "nodes", None) or {}).items()
+    return [node for _, node in sorted(nodes) if str(node.resource_type) == "operation"]
 
 
 def status_if_well(node: Any) -> str:

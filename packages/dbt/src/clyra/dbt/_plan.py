@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clyra.dbt import _schema_text
+from clyra.dbt import _nodes, _schema_text
 
 if TYPE_CHECKING:
     from clyra.approval.plan import DbtPlan, PlanNode
@@ -68,13 +68,13 @@ def plan_of(dbt: DbtInvocation, nodes: Iterable[Any], *, tree: str | None, bind_
     from clyra.approval.plan import build_plan
 
     manifest, versions = dbt.manifest, dbt.versions()
-    selected = with_inlined(manifest, nodes)
+    selected = [*with_inlined(manifest, nodes), *_nodes.hooks(manifest)]
     adapter = dbt.adapter_type or "unknown"
     return build_plan(
         project=_schema_text.name(dbt.project_name),
         target=_schema_text.name(dbt.target_name or ""),
         tree=tree,
-        nodes=_nodes(dbt, selected),
+        nodes=_planned(dbt, selected),
         macros_sha256=macros_digest(manifest),
         hooks_sha256=hooks_digest(manifest),
         env=environment_digests(dbt, _named_variables(manifest, selected)),
@@ -115,9 +115,8 @@ def macros_digest(manifest: Any) -> str:
 def hooks_digest(manifest: Any) -> str:
     """Digest over on-run-start and on-run-end of the project and of its packages, in their order."""
     hooks = [
-        (unique_id, getattr(node, "index", None), sorted(map(str, node.tags)), str(node.raw_code))
-        for unique_id, node in sorted(manifest.nodes.items())
-        if str(node.resource_type) == "operation"
+        (str(node.unique_id), getattr(node, "index", None), sorted(map(str, node.tags)), str(node.raw_code))
+        for node in _nodes.hooks(manifest)
     ]
     return digest_of(hooks)
 
@@ -153,7 +152,7 @@ def digest_of(value: object) -> str:
     return hashlib.sha256(orjson.dumps(value, default=_plain, option=options)).hexdigest()
 
 
-def _nodes(dbt: DbtInvocation, selected: Iterable[Any]) -> list[PlanNode]:
+def _planned(dbt: DbtInvocation, selected: Iterable[Any]) -> list[PlanNode]:
     from clyra.approval.plan import PlanNode
 
     planned = []
@@ -192,7 +191,6 @@ def _configuration(node: Any, *, full_refresh: bool) -> dict[str, object]:
 def _named_variables(manifest: Any, selected: Iterable[Any]) -> set[str]:
     texts = [str(macro.macro_sql) for macro in manifest.macros.values()]
     texts += [str(getattr(node, "raw_code", "")) for node in selected]
-    texts += [str(node.raw_code) for node in manifest.nodes.values() if str(node.resource_type) == "operation"]
     return {name for text in texts if "env_var" in text for name in _NAMES_VARIABLE.findall(text)}
 
 
