@@ -99,10 +99,10 @@ def _decisions() -> Iterator[Case]:
     candidate = {**shadow, "policy_sha256": "0" * 64}
     beside = run(decision(500_000, "warn", rules=[critical], **candidate), target_name="staging")
     yield _good(
-        "R02q", "what a candidate would have decided does not count", beside, mode="shadow", environment="staging"
+        "R02y", "what a candidate would have decided does not count", beside, mode="shadow", environment="staging"
     )
     enforced = _decided(critical, policy_sha256="0" * 64)
-    yield _good("R02r", "a decision that was enforced counts, whatever policy it names", enforced)
+    yield _good("R02z", "a decision that was enforced counts, whatever policy it names", enforced)
     plain, late = _condition("action.verb"), _condition("risk.score")
     held = outcome("x_late", severity="critical")
     for letter, description, when in (
