@@ -79,6 +79,20 @@ def test_seal_twice_gives_the_same_bundle(project: Path) -> None:
     assert len(list(StoredLog(project / ".clyra" / "log").leaves())) == 2
 
 
+def test_seal_fails_on_failed_tests_where_the_policy_enforces_also_the_second_time(project: Path) -> None:
+    policy = project / "clyra.policy.yaml"
+    policy.write_text("version: 1\nname: shop\nenvironments: {live: {targets: [prod], mode: enforce}}\n")
+    for _ in range(2):
+        result = call("seal", "--project-dir", project)
+        assert (result.exit_code, "[tests_failed]" in result.stderr) == (1, True)
+        assert verify_bundle(result.stdout.strip(), environ={}).code is None
+
+
+def test_seal_goes_on_without_a_policy_that_does_not_load(project: Path) -> None:
+    (project / "clyra.policy.yaml").write_text("version: 1\nnmae: shop\n")
+    assert "the run is sealed without it" in good("seal", "--project-dir", project).stderr
+
+
 def test_seal_refuses_what_was_edited_since(project: Path) -> None:
     good("seal", "--project-dir", project)
     results = project / "target" / "run_results.json"

@@ -8,7 +8,8 @@ import os
 import zipfile
 from base64 import b64encode
 from contextlib import suppress
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,10 @@ from clyra.dbt._artifacts import Artifacts, read_artifacts
 from clyra.dbt._build import Build
 from clyra.dbt._clock import SystemClock
 from clyra.dbt._command_line import scrub_joined
-from clyra.dbt._ingest import Ingested, Known, find_known, identify, ingest, require_same
+from clyra.dbt._ingest import Ingested, Known, find_known, identify, ingest, is_held_back, require_same
 from clyra.dbt._ingested_run import IngestedRun, RunIds
 from clyra.dbt._otel import read_trace
+from clyra.dbt._policy import find_governing
 from clyra.dbt._project_settings import project_setting
 from clyra.evidence import EvidenceFolder, StoredLog, load_signer
 from clyra.evidence.reader import open_bundle
@@ -486,6 +488,25 @@ def test_a_setting_that_only_dbt_can_read_is_refused(tmp_path: Path, text: str) 
     (tmp_path / "dbt_project.yml").write_text(text)
     with pytest.raises(ConfigurationError, match="set CLYRA_TENANT_ID"):
         project_setting(tmp_path, "clyra_tenant_id", instead="CLYRA_TENANT_ID")
+
+
+POLICY = "version: 1\nname: shop\nenvironments:\n  live: {targets: [prod], mode: MODE, production: true}\n"
+
+
+@pytest.mark.parametrize("mode", ["enforce", "shadow"])
+def test_policy_judges_the_tests_of_a_run_that_nobody_watched(traced: Project, mode: str) -> None:
+    (traced.root / "clyra.policy.yaml").write_text(POLICY.replace("MODE", mode))
+    governing = find_governing(traced.root, {}, target="prod", today=date(2026, 1, 31))
+    run = replace(traced.run(), governing=governing)
+    sealed = ingest(traced.folder, run, traced.trace_file, os.environ, SystemClock()).sealed
+    assert verify(traced, sealed.path).code is None
+    (decision,) = [event for event in events(sealed.path) if event["type"] == "decision"]
+    assert (decision["point"], decision["mode"], decision["code"]) == ("tests", mode, "tests_failed")
+    assert decision["unique_id"] == "test.shop.unique_b_id.1f"
+    assert sealed.manifest["policy"]["environment"] == "live"
+    factors = {factor["factor"]: factor["count"] for factor in sealed.manifest["risk"]["factors"]}
+    assert (factors["violation_critical"], factors["production"]) == (1, 1)
+    assert is_held_back(sealed.manifest) is (mode == "enforce")
 
 
 def test_events_of_one_input_are_the_same_twice(traced: Project) -> None:

@@ -137,6 +137,24 @@ def test_check_tells_and_dry_run_shows_without_changing(tmp_path: Path) -> None:
     assert runner.invoke(dbt, ["init", "--project-dir", str(folder), "--check"]).exit_code == 0
 
 
+def test_command_writes_a_policy_once_and_takes_it_back_unless_it_was_changed(tmp_path: Path) -> None:
+    folder = project(tmp_path, PLAIN)
+    runner = CliRunner()
+    init = ["init", "--project-dir", str(folder)]
+    assert runner.invoke(dbt, [*init, "--enforce", "prod"]).exit_code == 0
+    policy = folder / "clyra.policy.yaml"
+    assert 'targets: ["prod"]' in policy.read_text()
+    assert "nothing to do" in runner.invoke(dbt, [*init, "--enforce", "prod"]).stderr
+    assert "list staging in the targets" in runner.invoke(dbt, [*init, "--enforce", "staging"]).stderr
+    assert runner.invoke(dbt, [*init, "--remove"]).exit_code == 0
+    assert everything(folder) == {"dbt_project.yml": PLAIN}
+    runner.invoke(dbt, init)
+    policy.write_text(policy.read_text().replace("mode: shadow", "mode: enforce"))
+    kept = policy.read_bytes()
+    assert "this policy is your own by now" in runner.invoke(dbt, [*init, "--remove"]).stderr
+    assert everything(folder) == {"dbt_project.yml": PLAIN, "clyra.policy.yaml": kept}
+
+
 @given(st.lists(st.sampled_from(["models:", "  a: 1", "# c", "", "x: {y: 2}", "query-comment: z"]), max_size=8))
 def test_any_file_comes_back_as_it_was(lines: list[str]) -> None:
     for newline in ("\n", "\r\n"):

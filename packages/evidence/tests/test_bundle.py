@@ -25,6 +25,7 @@ from clyra.evidence.canonical import canonicalize
 from clyra.evidence.container import is_entry_name
 from clyra.evidence.envelope import pae
 from clyra.evidence.merkle import leaf_hash, merkle_root
+from clyra.evidence.record import Attachment, RunRecord
 from clyra.spec import FormatError, UnavailableError, schema
 
 Run = Any  # the class in conftest.py, which tests cannot import
@@ -146,6 +147,17 @@ def test_two_builds_of_one_input_give_equal_bytes(make_run: Callable[[str], Run]
     first = make_run("one").seal(files).path.read_bytes()
     second = make_run("two").seal(list(reversed(files))).path.read_bytes()
     assert first == second
+
+
+def test_attachments_of_the_record_are_files_also_for_whoever_reads_it_back(run: Run) -> None:
+    attached = Attachment("artifacts/policy.json", "policy", "application/json", '{"name":"Z\u00fcrich"}')
+    kept = RunRecord.from_json(replace(run.record, attachments=[attached]).to_json())
+    assert kept.attachments == (attached,)
+    with_kept = replace(run, record=kept)
+    bundle = _seal(with_kept, with_kept.writer().close("completed", run.start_us + 2))
+    (listed,) = [entry for entry in bundle.manifest["files"] if entry["role"] == "policy"]
+    assert (listed["path"], listed["media_type"]) == (attached.path, attached.media_type)
+    assert entries_of(bundle)[attached.path] == attached.text.encode()
 
 
 def test_several_signers_sign_the_same_bytes(run: Run, second_signer: Signer) -> None:

@@ -97,7 +97,7 @@ def accept(token: bytes, actual: DbtPlan, rules: frozenset[str], here: Circumsta
         UnavailableError: The approvals folder cannot be read.
     """
     from clyra.approval.errors import refuse
-    from clyra.approval.keys import keys_of
+    from clyra.approval.keys import approver_threshold, keys_of
     from clyra.approval.proof import check_proof
     from clyra.approval.token import check_token
 
@@ -114,7 +114,13 @@ def accept(token: bytes, actual: DbtPlan, rules: frozenset[str], here: Circumsta
     request = _request_of(checked, here.store)
     certificates = _certificates_of(checked, here)
     checked = check_proof(
-        checked, request, certificates, policy=here.policy, now_s=here.now_s, revoked=here.store.revoked()
+        checked,
+        request,
+        certificates,
+        policy=here.policy,
+        now_s=here.now_s,
+        threshold=approver_threshold(here.trust),
+        revoked=here.store.revoked(),
     )
     if approved is None:
         refuse("unproven", "the approved plan is not at hand; set CLYRA_APPROVALS_DIR to the folder that has it")

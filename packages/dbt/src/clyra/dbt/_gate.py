@@ -22,7 +22,6 @@ from clyra.dbt._plan import plan_of
 from clyra.dbt._policy import problems_of
 from clyra.dbt._refusal import PlanKnown, Refusal, RunBlocked
 from clyra.dbt._token import Tokens, exposing_names
-from clyra.dbt._trust import is_pinned, read_trust
 from clyra.spec import ClyraError
 
 if TYPE_CHECKING:
@@ -193,8 +192,10 @@ class RunGate:
         if not self._governing.enforces:
             return
         environment = self._governing.environment.name
-        trust = read_trust(self._session.folder.project_root, self._session.environ)
-        if trust is not None and not is_pinned(trust, policy.sha256, environment):
+        from clyra.approval.trust_file import is_pinned, read_trust_file
+
+        found = read_trust_file(self._session.folder.project_root, self._session.environ)
+        if found is not None and not is_pinned(found[1], policy.sha256, environment):
             self._refuse_or_record(
                 policy,
                 Refusal(

@@ -17,7 +17,6 @@ from clyra.dbt._clock import aware
 from clyra.dbt._pause import go_on, pause
 from clyra.dbt._refusal import Refusal, RunBlocked
 from clyra.dbt._request import Asking, contributors_of, request_for, resources_of
-from clyra.dbt._trust import read_trust
 from clyra.spec import ClyraError
 
 if TYPE_CHECKING:
@@ -93,19 +92,21 @@ class HeldRun:
             approval = _approval.accept(token, self._plan, self._rules, self.here)
             if self._decision.effect == "block" and not approval.token.is_break_glass:
                 self._refuse_blocked()
+            # The run may present its token again; a pause is used up for good, so it comes last.
+            _approval.consume(approval, self.here)
             held_at = self._checkpoint
             resumed = None if held_at is None else go_on(approval, tokens.resume(), held_at, self.here)
-            _approval.consume(approval, self.here)
         except RunBlocked:
             raise
         except ClyraError as exc:
             self._refuse_token(exc, token)
         self._governance.use(approval, self._id)
         self._session.keep_record()
-        self._record(request_sha256=approval.token.request_sha256, jti=approval.token.jti)
-        self._session.add("approval.used", approval.used_members(self._id))
+        decision = self._members(request_sha256=approval.token.request_sha256, jti=approval.token.jti)
+        events = [("decision", decision), ("approval.used", approval.used_members(self._id))]
         if resumed is not None:
-            self._session.add("checkpoint.resumed", resumed)
+            events.append(("checkpoint.resumed", resumed))
+        self._session.add_all(*events)
 
     def ask(self, *, plan_only: bool = False) -> NoReturn:
         """Write the question down, and refuse the run until it is answered.
@@ -159,18 +160,19 @@ class HeldRun:
     def _about(self) -> list[str]:
         return list(dict.fromkeys(node for rule in self._holding for node in self._judged.nodes.get(rule.id, ())))
 
-    def _record(self, *, request_sha256: str | None = None, jti: str | None = None) -> None:
+    def _record(self, *, request_sha256: str | None = None) -> None:
+        self._log.add(self._members(request_sha256=request_sha256))
+
+    def _members(self, *, request_sha256: str | None = None, jti: str | None = None) -> dict[str, object]:
         about = self._about
-        self._log.add(
-            self._log.members(
-                self._decision,
-                self._id,
-                policy_sha256=self._policy.sha256,
-                risk=self._judged.risk["score"],
-                unique_id=about[0] if len(about) == 1 else None,
-                request_sha256=request_sha256,
-                jti=jti,
-            )
+        return self._log.members(
+            self._decision,
+            self._id,
+            policy_sha256=self._policy.sha256,
+            risk=self._judged.risk["score"],
+            unique_id=about[0] if len(about) == 1 else None,
+            request_sha256=request_sha256,
+            jti=jti,
         )
 
     def _refuse_token(self, exc: ClyraError, token: bytes) -> NoReturn:
@@ -280,7 +282,9 @@ def circumstances(session: Session, policy: LoadedPolicy, nodes: Sequence[Any]) 
         ClyraError: The trust file is none, or cannot be read.
     """
     from clyra.approval.store import ApprovalStore
+    from clyra.approval.trust_file import read_trust_file
 
+    found = read_trust_file(session.folder.project_root, session.environ)
     dbt, build = session.dbt, session.build
     return _approval.Circumstances(
         audience=_approval.audience_of(policy, dbt.project_name, dbt.target_name or ""),
@@ -289,7 +293,7 @@ def circumstances(session: Session, policy: LoadedPolicy, nodes: Sequence[Any]) 
         tree=build.clean_tree,
         resources=resources_of(nodes, dbt.credentials, dbt.adapter_type or ""),
         policy=policy,
-        trust=read_trust(session.folder.project_root, session.environ) or {"keys": []},
+        trust={"keys": []} if found is None else found[1],
         store=ApprovalStore.locate(session.folder.root, session.environ),
         now_s=session.clock.now_us() // 1_000_000,
     )

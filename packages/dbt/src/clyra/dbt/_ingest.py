@@ -197,7 +197,7 @@ def ingest(
     return Ingested(sealed, build.source != "none", _error_of(lambda: enter(log, sealed)) or log_error)
 
 
-def tests_hold(manifest: Mapping[str, Any]) -> bool:
+def is_held_back(manifest: Mapping[str, Any]) -> bool:
     """Whether an enforcing policy says of a sealed run that nothing may follow its failed tests."""
     policy, failed = manifest["policy"], manifest["run"]["counts"]["tests_failed"]
     return policy is not None and policy["mode"] == "enforce" and bool(failed and manifest["decisions"]["block"])

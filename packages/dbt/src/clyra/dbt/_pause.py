@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from clyra.dbt._private_keys import with_keys
 from clyra.spec import BlockedError, ClyraError, UnavailableError
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def pause(
     for paused, end in _pauses(store, request, checkpoint.id, session.identity.run_id):
         if status_of(paused, end, now_s=now_s) == "pending":
             return paused
-    issuer = load_signer("issuer", session.environ, create=False)
+    issuer = load_signer("issuer", with_keys(session.environ), create=False)
     if issuer.origin == "ephemeral":
         raise UnavailableError(
             "there is no issuer key for the resume token; set CLYRA_ISSUER_KEY", code="key_unavailable"

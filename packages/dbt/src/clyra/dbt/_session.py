@@ -29,6 +29,7 @@ from clyra.dbt._identity import Identity, claim_part, identify, on_recorder_fail
 from clyra.dbt._invocation import DbtInvocation
 from clyra.dbt._log_entry import leaf_of
 from clyra.dbt._nodes import Outcome
+from clyra.dbt._private_keys import with_keys
 from clyra.dbt._statements import Event, ThreadState
 from clyra.dbt._version import installed
 from clyra.spec import ClyraError, UnavailableError
@@ -190,8 +191,12 @@ class Session:
 
     def add(self, kind: str, members: dict[str, object]) -> None:
         """An event of the calling thread, in the journal before this returns if there is one."""
-        state = self.thread()
-        state.events.append((kind, self.clock.now_us(), members))
+        self.add_all((kind, members))
+
+    def add_all(self, *events: tuple[str, dict[str, object]]) -> None:
+        """Events that mean something only together: a process that is killed leaves all of them or none."""
+        state, now_us = self.thread(), self.clock.now_us()
+        state.events.extend((kind, now_us, members) for kind, members in events)
         self.drain(state)
 
     def keep_record(self) -> None:
@@ -238,7 +243,7 @@ class Session:
         identity = self.identity
         if identity.joined:
             self.part = claim_part(self.folder.journal_dir, identity.run_id)
-        self.signer = load_signer("bundle", self.environ)
+        self.signer = load_signer("bundle", with_keys(self.environ))
         journal = JournalWriter.create(
             self.folder.journal_path(identity.bundle_id),
             bundle_id=identity.bundle_id,
@@ -257,7 +262,8 @@ class Session:
         from clyra.evidence.signer import load_signer
 
         identity = self.identity
-        log = ProjectLog(self.folder.log_dir, project=self.dbt.project_name, signer=load_signer("log", self.environ))
+        log_signer = load_signer("log", with_keys(self.environ))
+        log = ProjectLog(self.folder.log_dir, project=self.dbt.project_name, signer=log_signer)
         log.append(
             leaf_of(
                 tenant=identity.tenant,

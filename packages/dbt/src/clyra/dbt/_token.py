@@ -7,10 +7,11 @@ file are rendered before any plugin is asked: a token that they name was exposed
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Iterable, MutableMapping
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
+from clyra.dbt._dbt_environ import dbt_environ, forget
 from clyra.spec import ConfigurationError
 
 NAMES = ("CLYRA_APPROVAL_TOKEN_FILE", "CLYRA_APPROVAL_TOKEN", "CLYRA_RESUME_TOKEN_FILE")
@@ -65,7 +66,7 @@ def take_tokens(environ: MutableMapping[str, str]) -> Tokens:
     unless the environment has a new token by then.
     """
     taken = Tokens(*(environ.pop(name, "").strip() for name in NAMES))
-    _forget(_dbt_environ())
+    forget(NAMES)
     run_id = environ.get("CLYRA_RUN_ID", "")
     if not any(taken) and run_id and run_id == _Kept.run_id:
         return _Kept.tokens
@@ -80,24 +81,8 @@ def exposing_names(*read_by_project: Iterable[str]) -> tuple[str, ...]:
         read_by_project: Names of environment variables that profile, project file and models read.
     """
     seen = {name.upper() for names in read_by_project for name in names}
-    still_there = {name.upper() for name in _dbt_environ()}
+    still_there = {name.upper() for name in dbt_environ()}
     return tuple(name for name in NAMES if name in seen or name in still_there)
-
-
-def _forget(copy: Mapping[str, str]) -> None:
-    # On Windows dbt keeps the names folded in a mapping of its own.
-    inner = getattr(copy, "_env", copy)
-    if isinstance(inner, MutableMapping):
-        for name in [name for name in inner if name.upper() in NAMES]:
-            del inner[name]
-
-
-def _dbt_environ() -> Mapping[str, str]:
-    from dbt_common.context import try_get_invocation_context
-
-    context = try_get_invocation_context()
-    # The property `env` gives the mapping itself, so what is removed there is gone for Jinja.
-    return {} if context is None else context.env
 
 
 def _read(path: str, setting: str) -> bytes:

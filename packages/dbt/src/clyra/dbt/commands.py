@@ -203,10 +203,10 @@ def seal(
         if otel is not None:
             raise click.UsageError("--otel is about a run that ended; --recover reads journals only", ctx)
         ctx.exit(_recover(_evidence_folder(project_dir, evidence_dir), as_json=as_json))
-    from clyra.dbt._ingest import tests_hold
+    from clyra.dbt._ingest import is_held_back
 
     manifest = _ingest(project_dir, target_path, otel, _evidence_folder(project_dir, evidence_dir), as_json=as_json)
-    if tests_hold(manifest):
+    if is_held_back(manifest):
         click.echo("clyra: the policy lets nothing follow this run: tests have failed [tests_failed]", err=True)
         ctx.exit(1)
 

@@ -18,6 +18,7 @@ from clyra.dbt._clock import Clock, SystemClock, aware
 from clyra.dbt._events import EventRecorder
 from clyra.dbt._invocation import DbtInvocation
 from clyra.dbt._policy import Governing, find_governing, is_plan_only
+from clyra.dbt._private_keys import give_back_keys, take_keys
 from clyra.dbt._process import Termination
 from clyra.dbt._session import Session, tell
 from clyra.dbt._statements import Active
@@ -43,6 +44,8 @@ class ClyraPlugin(dbtPlugin):
             before = clock.cpu_us()
             # Of every command: project code also runs in those that leave no evidence.
             tokens = take_tokens(os.environ)
+            take_keys(os.environ)
+            click.get_current_context().call_on_close(lambda: give_back_keys(os.environ))
             dbt = self._begin()
             if dbt is not None:
                 today = aware(clock.now_us()).date()
