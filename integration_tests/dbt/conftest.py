@@ -266,10 +266,10 @@ class Governed:
         return found[1]
 
     def verify(self, evidence: Evidence) -> Verification:
-        """Verify a bundle with the trust file; it must be valid."""
+        """Verify a bundle with the trust file; it must not be invalid."""
         artifacts = self.ledger.folder / "artifacts"
         found = verify_bundle(evidence.path, trust=self.trust_path.read_bytes(), artifacts=artifacts, environ={})
-        assert (found.verdict, found.code) == ("valid", None), found
+        assert found.code is None, found
         return found
 
     def last(self) -> Evidence:

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import re
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clyra.postgres import Server
@@ -11,6 +13,7 @@ from clyra.postgres import Server
 if TYPE_CHECKING:
     from integration_tests.dbt.conftest import Governed
 
+CLYRA = Path(sys.executable).with_name("clyra")
 STATEMENT = re.compile(r"LOG:  (?:statement|execute)")
 
 
@@ -182,3 +185,42 @@ def test_vars_are_bound_where_the_policy_binds_them(governed_on_duckdb: Governed
     governed.dbt("run", "--vars", "{day: '1'}", token=token, CLYRA_RUN_ID="run-1")
     assert governed.refused("run", "--vars", "{day: '2'}", token=token, CLYRA_RUN_ID="run-1") == "plan_changed"
     assert "vars have other values" in governed.said
+
+
+EMERGENCY = """
+data_platform:
+  rules:
+    - {id: x_no_tables, effect: block, mode: enforce, when: [{field: dbt.materialized, op: eq, value: table}]}
+enforcement:
+  approvals: {roles: {on_call: ["KEY"]}}
+compliance:
+  break_glass: {roles: [on_call], review_within: 24h}
+"""
+
+
+def clyra(governed: Governed, *arguments: str) -> None:
+    process = governed.ledger.start(*arguments, environment=governed.environ, program=CLYRA)
+    governed.ledger.wait(process, code=0)
+
+
+def test_one_person_of_a_listed_role_may_break_the_glass(governed_on_duckdb: Governed) -> None:
+    governed = governed_on_duckdb
+    governed.policy(EMERGENCY.replace("KEY", f"key:{governed.signer('approver').keyid}"))
+    governed.commit()
+    assert governed.refused("build", CLYRA_RUN_ID="run-1") == "blocked"
+    (request,) = governed.store.requests()
+    assert f"next: in an emergency: clyra approve {request.sha256[:12]} --break-glass" in governed.said
+    ordinary = governed.mint(governed.approve(request), "run-1")
+    assert governed.refused("build", token=ordinary, CLYRA_RUN_ID="run-1") == "blocked"
+    (governed.path / ".clyra" / "approvals").rename(governed.ledger.home / "earlier")
+    assert governed.refused("build", CLYRA_RUN_ID="run-1") == "blocked"
+    clyra(governed, "approve", "--break-glass", "--reason", "invoices are wrong", "--yes")
+    token = governed.ledger.home / "emergency"
+    clyra(governed, "approval", "mint", "--target", "duckdb", "--run-id", "run-1", "--out", str(token))
+    governed.dbt("build", token=token, CLYRA_RUN_ID="run-1")
+    evidence = governed.last()
+    (used,) = evidence.events("approval.used")
+    assert used["break_glass"] is True
+    factors = {factor["factor"]: factor["count"] for factor in evidence.manifest["risk"]["factors"]}
+    assert factors["approval_bypassed"] == 1
+    assert [warning.code for warning in governed.verify(evidence).warnings] == ["break_glass_unreviewed"]
