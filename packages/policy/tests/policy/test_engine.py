@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import date
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -322,3 +323,15 @@ def test_personal_facts_enter_an_event_as_keyed_digests_only() -> None:
         decided(facts=facts), decision_id="d", mode="shadow", policy_sha256="", risk=None, personal_key=b"other"
     )
     assert other["facts"] != told
+
+
+def test_an_event_names_the_first_of_many_nodes_of_each_rule() -> None:
+    rules = RuleOutcome("x_a", "warn", "warning", "matched"), RuleOutcome("x_b", "block", "critical", "matched")
+    nodes = {"x_a": [f"model.shop.{number}" for number in range(500)], "x_b": ["model.shop.0", "model.shop.1"]}
+    members = event_members(
+        decided(*rules), decision_id="d", mode="enforce", policy_sha256="0" * 64, risk=1, personal_key=b"k", nodes=nodes
+    )
+    told = {entry["id"]: entry["nodes"] for entry in cast("list[dict[str, Any]]", members["rules"])}
+    assert told == {"x_a": nodes["x_a"][:100], "x_b": nodes["x_b"]}
+    # It fits into a line of the journal with names as long as they get.
+    assert len(json.dumps(members).replace("model.shop.", "model." + "s" * 200)) < 65_536

@@ -11,6 +11,7 @@ import pytest
 
 from clyra.policy.load import LoadedPolicy, read_policy
 from clyra.policy.problem import PolicyInvalid
+from clyra.policy.recorded_runs import DecidedRun as RecordedRun
 from clyra.policy.recorded_runs import bundle_paths, read_runs
 from clyra.policy.report import Criteria, Finding, Report, build_report, siem_lines, waivers_for
 from clyra.policy.yaml_text import items
@@ -316,3 +317,13 @@ def test_one_event_for_the_run_and_its_only_node_is_settled_by_a_waiver_for_the_
     seeded(tmp_path, loaded(), [both])
     report = reported(tmp_path, loaded(WAIVER), Criteria(1, 1))
     assert [(each.unique_id, each.is_settled) for each in report.findings] == [("model.shop.a", True)]
+
+
+def test_a_rule_about_several_nodes_is_told_of_each(tmp_path: Path) -> None:
+    policy = loaded()
+    seeded(tmp_path, policy, [Asked({**CALM, "dbt.has_tests": False})])
+    (run,) = (run for run in read_runs(bundle_paths(tmp_path)) if isinstance(run, RecordedRun))
+    nodes = ["model.shop.a", "model.shop.b"]
+    told = tuple({**event, "rules": [{**rule, "nodes": nodes} for rule in event["rules"]]} for event in run.decisions)
+    report = build_report([replace(run, decisions=told)], criteria=FEW)
+    assert lines(report.findings) == [("would_refuse", "x_untested", node, 1) for node in nodes]

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from clyra.dbt import _schema_text
@@ -58,14 +58,24 @@ class DecisionLog:
         policy_sha256: str,
         risk: int | None,
         mode: Mode | None = None,
-        unique_id: str | None = None,
         request_sha256: str | None = None,
         jti: str | None = None,
+        unique_id: str | None = None,
+        nodes: Mapping[str, Sequence[str]] | None = None,
     ) -> dict[str, object]:
-        """The members of the event ``decision``; ``code`` is the first rule that holds the run."""
+        """The members of the event ``decision``; ``code`` is the first rule that holds the run.
+
+        ``unique_id`` is the node that all of it is about; ``nodes`` are those behind each rule, and where there is only
+        one, it is that node.
+        """
         from clyra.policy.engine import event_members
 
         effective = mode or self._mode
+        said = {rule.id for rule in decision.rules if rule.effect != "allow"}
+        behind = {rule: found for rule, found in (nodes or {}).items() if rule in said}
+        about = list(dict.fromkeys(node for found in behind.values() for node in found))
+        if len(about) == 1:
+            unique_id, behind = about[0], {}
         members = event_members(
             decision,
             decision_id=decision_id,
@@ -76,6 +86,7 @@ class DecisionLog:
             unique_id=None if unique_id is None else _schema_text.name(unique_id),
             request_sha256=request_sha256,
             jti=jti,
+            nodes={rule: [_schema_text.name(node) for node in found] for rule, found in behind.items()},
         )
         heard = [rule for rule in decision.rules if effective == "shadow" or rule.mode == "enforce"]
         code = next((rule.id for rule in heard if is_holding(rule)), None)

@@ -146,15 +146,13 @@ class RunGate:
             held.ask(plan_only=self.plan_only)
 
     def _record(self, policy: LoadedPolicy, judged: Judged, mode: Any) -> None:
-        heard = [rule.id for rule in judged.decision.rules if rule.effect != "allow"]
-        about = list(dict.fromkeys(node for rule in heard for node in judged.nodes.get(rule, ())))
         members = self.log.members(
             judged.decision,
             self.log.new_id(),
             policy_sha256=policy.sha256,
             risk=judged.risk["score"],
             mode=mode,
-            unique_id=about[0] if len(about) == 1 else None,
+            nodes=judged.nodes,
         )
         self.log.add(members)
 

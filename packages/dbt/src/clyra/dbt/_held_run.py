@@ -164,13 +164,12 @@ class HeldRun:
         self._log.add(self._members(request_sha256=request_sha256))
 
     def _members(self, *, request_sha256: str | None = None, jti: str | None = None) -> dict[str, object]:
-        about = self._about
         return self._log.members(
             self._decision,
             self._id,
             policy_sha256=self._policy.sha256,
             risk=self._judged.risk["score"],
-            unique_id=about[0] if len(about) == 1 else None,
+            nodes=self._judged.nodes,
             request_sha256=request_sha256,
             jti=jti,
         )

@@ -37,6 +37,8 @@ __all__ = ["RISK_THRESHOLD", "CompiledPolicy", "DecisionScope", "compile_policy"
 DecisionScope = Literal["run", "node", "all"]
 
 _STATES = ("waived", "unknown", "matched")
+# Ids of nodes have tens of bytes, and a line of the journal 64 KiB.
+_MOST_NODES = 200
 
 
 class CompiledPolicy:
@@ -191,6 +193,7 @@ def event_members(
     unique_id: str | None = None,
     request_sha256: str | None = None,
     jti: str | None = None,
+    nodes: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, object]:
     """The members of the journal event ``decision``.
 
@@ -205,14 +208,16 @@ def event_members(
         unique_id: Of the node that it is about.
         request_sha256: Digest of the approval request that this decision led to.
         jti: Id of the token that lifted it.
+        nodes: By rule the nodes that it had a say about, where there are several; the event names the first ones.
     """
+    told = _first_nodes(nodes or {})
     heard = [outcome for outcome in decision.rules if mode == "shadow" or outcome.mode == "enforce"]
     members: dict[str, object] = {
         "id": decision_id,
         "point": decision.point,
         "mode": mode,
         "decision": decision.shadow_effect if mode == "shadow" else decision.effect,
-        "rules": [_rule_members(outcome) for outcome in heard],
+        "rules": [_rule_members(outcome, told.get(outcome.id, ())) for outcome in heard],
         "missing": list(decision.missing),
         "facts": _event_facts(decision.facts, personal_key),
         "policy_sha256": policy_sha256,
@@ -279,14 +284,24 @@ def _union(names: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
     return tuple(sorted({name for each in names for name in each}))
 
 
-def _rule_members(outcome: RuleOutcome) -> dict[str, str]:
-    members = {
+def _first_nodes(nodes: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """As many nodes as a line of the journal has room for: some of each rule, so that each rule names its first."""
+    each = max(1, _MOST_NODES // max(1, len(nodes)))
+    return {rule: list(names[:each]) for rule, names in nodes.items()}
+
+
+def _rule_members(outcome: RuleOutcome, nodes: Sequence[str]) -> dict[str, object]:
+    members: dict[str, object] = {
         "id": outcome.id,
         "effect": outcome.effect,
         "severity": outcome.severity,
         "state": outcome.state,
     }
-    return members if outcome.waiver is None else {**members, "waiver": outcome.waiver}
+    if outcome.waiver is not None:
+        members["waiver"] = outcome.waiver
+    if nodes:
+        members["nodes"] = list(nodes)
+    return members
 
 
 def _event_facts(facts: Facts, personal_key: bytes) -> dict[str, object]:

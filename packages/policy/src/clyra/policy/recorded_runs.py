@@ -157,7 +157,9 @@ def checked_decision(event: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _is_outcome(rule: Mapping[str, Any]) -> bool:
     texts = (rule["id"], rule["severity"], rule["state"])
-    return rule["effect"] in RANK and all(isinstance(text, str) for text in texts)
+    nodes = rule.get("nodes", [])
+    is_named = isinstance(nodes, list) and all(isinstance(node, str) for node in nodes)
+    return rule["effect"] in RANK and is_named and all(isinstance(text, str) for text in texts)
 
 
 def _policy(data: bytes) -> CompiledPolicy:

@@ -34,7 +34,8 @@ _FILL_IN = ("owner", "approved_by", "reason", "ticket")
 class Occurrence:
     """One rule that had a say in one decision.
 
-    ``standing`` says what the policy as it is now makes of a would-be refusal; None for other kinds.
+    ``standing`` says what the policy as it is now makes of a would-be refusal; None for other kinds. ``unique_id`` is
+    the node that it is about, if it is about one.
     """
 
     run: DecidedRun
@@ -45,11 +46,7 @@ class Occurrence:
     severity: str
     state: str
     standing: Standing | None = None
-
-    @property
-    def unique_id(self) -> str | None:
-        """The node it is about, if it is about one."""
-        return self.event.get("unique_id")
+    unique_id: str | None = None
 
 
 @dataclass(slots=True)
@@ -181,7 +178,9 @@ def _occurrences(run: DecidedRun, policy: CompiledPolicy | None) -> Iterator[Occ
                 continue
             kind = _kind(rule, is_shadow=is_shadow)
             standing = _standing(run, event, rule["id"], policy) if kind == "would_refuse" else None
-            yield Occurrence(run, event, kind, rule["id"], rule["effect"], rule["severity"], rule["state"], standing)
+            for node in rule.get("nodes") or [event.get("unique_id")]:
+                said = rule["id"], rule["effect"], rule["severity"], rule["state"]
+                yield Occurrence(run, event, kind, *said, standing, node)
 
 
 def _gates_own(event: Mapping[str, Any]) -> list[Mapping[str, Any]]:
