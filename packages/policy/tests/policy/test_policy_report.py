@@ -321,7 +321,7 @@ def test_one_event_for_the_run_and_its_only_node_is_settled_by_a_waiver_for_the_
 
 def test_a_rule_about_several_nodes_is_told_of_each(tmp_path: Path) -> None:
     policy = loaded()
-    seeded(tmp_path, policy, [Asked({**CALM, "dbt.has_tests": False})])
+    seeded(tmp_path, policy, [node("a", tested=False)])
     (run,) = (run for run in read_runs(bundle_paths(tmp_path)) if isinstance(run, RecordedRun))
     nodes = ["model.shop.a", "model.shop.b"]
     told = tuple({**event, "rules": [{**rule, "nodes": nodes} for rule in event["rules"]]} for event in run.decisions)
