@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``clyra quickstart`` from an empty folder: a verified bundle, refused forgeries, a page; and again, and on DuckDB."""
+"""``clyra quickstart`` from an empty folder: evidence, forgeries, an approval, a page; and again, and on DuckDB."""
 
 from __future__ import annotations
 
@@ -43,12 +43,21 @@ def folder() -> Iterator[Path]:
         yield Path(name)
 
 
+def assert_approved(result: dict[str, Any]) -> None:
+    """One person, who is not the author, has approved what was refused before."""
+    (approval,) = result["approvals"]
+    assert (result["approved"], approval["rules"]) == ("valid", ["x_production_full_refresh"])
+    assert [each["role"] for each in approval["approvals"]] == ["data_owner"]
+    assert result["refused"] != result["bundle"]
+
+
 def test_postgres_twice(folder: Path) -> None:
     first = quickstart(folder)
     second = quickstart(folder)
     for result in (first, second):
         assert (result["verdict"], result["warnings"]) == ("valid", [])
         assert set(result["forgeries"].values()) == FORGERIES
+        assert_approved(result)
         assert Path(result["page"]).read_text(encoding="utf-8").startswith("<!doctype html>")
     assert first["bundle"] != second["bundle"]
 
@@ -57,6 +66,7 @@ def test_duckdb(folder: Path) -> None:
     result = quickstart(folder, "--duckdb")
     assert (result["verdict"], result["warnings"]) == ("valid", [])
     assert set(result["forgeries"].values()) == FORGERIES
+    assert_approved(result)
 
 
 def test_a_server_that_is_not_there_is_named(folder: Path) -> None:
