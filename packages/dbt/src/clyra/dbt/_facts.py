@@ -276,8 +276,9 @@ def _materialized(node: Any) -> str:
     return _text(_config(node), "materialized") or _type(node)
 
 
-def _language(node: Any) -> str | None:
-    return _text(node, "language") or ("sql" if _type(node) == "unit_test" else None)
+def _language(node: Any) -> str:
+    """The language; of kinds that have none, such as exposures and unit tests, it is known that they run no Python."""
+    return _text(node, "language") or "sql"
 
 
 def _classification(node: Any) -> str | None:

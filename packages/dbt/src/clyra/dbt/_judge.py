@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 POINT = "run"
 
+# dbt selects these and does nothing for them: a rule about what a node does has nothing to say.
+_IDLE = frozenset(("exposure", "saved_query", "metric", "semantic_model", "group"))
+
 
 class Judged(NamedTuple):
     """A decision about a run.
@@ -93,7 +96,7 @@ def judge(
     compiled = policy.compiled
     needs = compiled.needs(POINT)
     of_run = facts.gather(needs)
-    nodes = planned.nodes if _asks_nodes(policy) else ()
+    nodes = [node for node in planned.nodes if _runs(node)] if _asks_nodes(policy) else []
     known = [(node, {**of_run, **of_nodes.gather(node, needs)}) for node in nodes]
     parts = [("", compiled.decide(POINT, of_run, today=today, scope="run"))]
     parts += [(_id(node), compiled.decide(POINT, own, today=today, scope="node")) for node, own in known]
@@ -146,6 +149,10 @@ def _events(decision: Decision, planned: Planned, mode: Mode) -> Iterator[Mappin
 def _asks_nodes(policy: LoadedPolicy, *, after_risk: bool = False) -> bool:
     rules = [rule for rule in policy.compiled.rules if rule.scope == "node" and POINT in rule.points]
     return any(rule.asks_risk for rule in rules) if after_risk else bool(rules)
+
+
+def _runs(node: Any) -> bool:
+    return str(getattr(node, "resource_type", "")) not in _IDLE
 
 
 def _id(node: Any) -> str:
