@@ -6,7 +6,7 @@ Pure: facts and nodes in, decision out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -97,7 +97,8 @@ def judge(
     needs = compiled.needs(POINT)
     of_run = facts.gather(needs)
     nodes = [node for node in planned.nodes if _runs(node)] if _asks_nodes(policy) else []
-    known = [(node, {**of_run, **of_nodes.gather(node, needs)}) for node in nodes]
+    of_node = _of_nodes(needs) if nodes else frozenset()
+    known = [(node, {**of_run, **of_nodes.gather(node, of_node)}) for node in nodes]
     parts = [("", compiled.decide(POINT, of_run, today=today, scope="run"))]
     parts += [(_id(node), compiled.decide(POINT, own, today=today, scope="node")) for node, own in known]
     before = merge(decision for _, decision in parts)
@@ -149,6 +150,14 @@ def _events(decision: Decision, planned: Planned, mode: Mode) -> Iterator[Mappin
 def _asks_nodes(policy: LoadedPolicy, *, after_risk: bool = False) -> bool:
     rules = [rule for rule in policy.compiled.rules if rule.scope == "node" and POINT in rule.points]
     return any(rule.asks_risk for rule in rules) if after_risk else bool(rules)
+
+
+def _of_nodes(names: Collection[str]) -> frozenset[str]:
+    """Those of the facts that belong to a node."""
+    from clyra.policy.facts import declared_facts
+
+    declared = declared_facts()
+    return frozenset(name for name in names if declared[name].scope == "node")
 
 
 def _runs(node: Any) -> bool:
