@@ -11,6 +11,7 @@ import re
 import resource
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import zipfile
@@ -114,6 +115,8 @@ class Ledger:
         """Start dbt, perhaps as a process that can write no file beyond a size, which looks like a full disk."""
 
         def limit() -> None:
+            # A gate that a shell runs in the background ignores Ctrl-C, and so would dbt.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             if largest_file is not None:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
 
